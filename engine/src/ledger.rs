@@ -1,0 +1,230 @@
+//! The ledger: what each layer saw, kept and dropped, with the reason (promise 1 of the design).
+//!
+//! In: counts from whoever sees, sheds, filters or stores. Out: one plain document, stored with the
+//! session, that balances: `seen = kept + Σ dropped(reason) + under way`.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What a layer counts, in the order data passes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Packets (frames) read.
+    Packets,
+    /// TCP payload bytes handed to reassembly.
+    StreamBytes,
+    /// HTTP messages (halves of exchanges) seen on the packet path.
+    HttpMessages,
+    /// Client connections.
+    Connections,
+    /// Exchanges.
+    Exchanges,
+    /// Bodies (of requests and responses).
+    Bodies,
+    /// WebSocket, event-stream and gRPC messages.
+    Messages,
+}
+
+impl Layer {
+    /// Every layer.
+    pub const ALL: [Self; 7] = [
+        Self::Packets,
+        Self::StreamBytes,
+        Self::HttpMessages,
+        Self::Connections,
+        Self::Exchanges,
+        Self::Bodies,
+        Self::Messages,
+    ];
+
+    /// The key in the ledger's document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Packets => "packets",
+            Self::StreamBytes => "stream_bytes",
+            Self::HttpMessages => "http_messages",
+            Self::Connections => "connections",
+            Self::Exchanges => "exchanges",
+            Self::Bodies => "bodies",
+            Self::Messages => "messages",
+        }
+    }
+}
+
+/// What one layer counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// What came in.
+    pub seen: u64,
+    /// What went on or was stored.
+    pub kept: u64,
+    /// What did not, by reason. Reasons that begin with `filter:` or `policy:` were asked for; all
+    /// others are losses.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Everything dropped.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// What is neither kept nor dropped yet: open exchanges, batches in the queue.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.seen.saturating_sub(self.kept + self.dropped_total())
+    }
+
+    /// Whether everything seen is accounted for.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.seen == self.kept + self.dropped_total()
+    }
+
+    /// Dropped without having been asked for.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.dropped.iter().filter(|(reason, _)| !is_wanted(reason)).map(|(_, count)| count).sum()
+    }
+}
+
+fn is_wanted(reason: &str) -> bool {
+    reason.starts_with("filter:") || reason.starts_with("policy:")
+}
+
+/// The ledger of a session: one tally a layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ledger {
+    layers: BTreeMap<String, Tally>,
+}
+
+impl Ledger {
+    /// The tally of a layer, made when it is not there.
+    pub fn layer_mut(&mut self, layer: Layer) -> &mut Tally {
+        self.layers.entry(layer.as_str().to_owned()).or_default()
+    }
+
+    /// The tally of a layer, when it counted anything.
+    #[must_use]
+    pub fn layer(&self, layer: Layer) -> Option<&Tally> {
+        self.layers.get(layer.as_str())
+    }
+
+    /// Layers in the order of the data flow; names this version does not know come last.
+    pub fn layers(&self) -> impl Iterator<Item = (&str, &Tally)> {
+        let known = Layer::ALL.iter().filter_map(|layer| self.layers.get_key_value(layer.as_str()));
+        let other = self.layers.iter().filter(|(name, _)| Layer::ALL.iter().all(|layer| layer.as_str() != *name));
+        known.chain(other).map(|(name, tally)| (name.as_str(), tally))
+    }
+
+    /// Adds another ledger's counts to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, tally) in &other.layers {
+            let mine = self.layers.entry(name.clone()).or_default();
+            mine.seen += tally.seen;
+            mine.kept += tally.kept;
+            for (reason, count) in &tally.dropped {
+                *mine.dropped.entry(reason.clone()).or_default() += count;
+            }
+        }
+    }
+
+    /// Whether every layer balances.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.layers.values().all(Tally::balances)
+    }
+
+    /// Everything dropped without having been asked for, over all layers.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.layers.values().map(Tally::lost).sum()
+    }
+}
+
+/// Counters of one layer that many threads add to.
+#[derive(Debug, Default)]
+struct LayerCounters {
+    seen: AtomicU64,
+    kept: AtomicU64,
+    dropped: Mutex<BTreeMap<Cow<'static, str>, u64>>,
+}
+
+/// The ledger while it is being written: shared by all threads of a capture.
+#[derive(Debug, Default)]
+pub struct Counters {
+    layers: [LayerCounters; Layer::ALL.len()],
+}
+
+impl Counters {
+    /// Counts `count` things that came in.
+    pub fn seen(&self, layer: Layer, count: u64) {
+        self.layers[layer as usize].seen.fetch_add(count, Relaxed);
+    }
+
+    /// Counts `count` things that went on or were stored.
+    pub fn kept(&self, layer: Layer, count: u64) {
+        self.layers[layer as usize].kept.fetch_add(count, Relaxed);
+    }
+
+    /// Counts `count` things dropped for `reason`. Takes a lock: batch the counts where drops are frequent.
+    pub fn dropped(&self, layer: Layer, reason: impl Into<Cow<'static, str>>, count: u64) {
+        if count > 0 {
+            let mut dropped = self.layers[layer as usize].dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            *dropped.entry(reason.into()).or_default() += count;
+        }
+    }
+
+    /// The ledger as of now. Layers that counted nothing are left out.
+    #[must_use]
+    pub fn snapshot(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (layer, counters) in Layer::ALL.into_iter().zip(&self.layers) {
+            // Kept and dropped first: what is counted meanwhile can only look under way, never lost.
+            let dropped = counters.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let kept = counters.kept.load(Relaxed);
+            let seen = counters.seen.load(Relaxed);
+            if seen > 0 || kept > 0 || !dropped.is_empty() {
+                let dropped = dropped.into_iter().map(|(reason, count)| (reason.into_owned(), count)).collect();
+                *ledger.layer_mut(layer) = Tally { seen, kept, dropped };
+            }
+        }
+        ledger
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balances_and_tells_wanted_from_lost() {
+        let counters = Counters::default();
+        counters.seen(Layer::Exchanges, 10);
+        counters.kept(Layer::Exchanges, 6);
+        counters.dropped(Layer::Exchanges, "filter:method", 3);
+        let open = counters.snapshot();
+        assert_eq!(open.layer(Layer::Exchanges).map(Tally::under_way), Some(1));
+        assert!(!open.balances());
+        counters.dropped(Layer::Exchanges, "queue_full", 1);
+        let ledger = counters.snapshot();
+        assert!(ledger.balances());
+        assert_eq!(ledger.lost(), 1);
+        let json = serde_json::to_string(&ledger).expect("serialises");
+        assert_eq!(json, r#"{"exchanges":{"seen":10,"kept":6,"dropped":{"filter:method":3,"queue_full":1}}}"#);
+        assert_eq!(serde_json::from_str::<Ledger>(&json).expect("reads"), ledger);
+    }
+}

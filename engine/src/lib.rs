@@ -1,0 +1,14 @@
+//! The vocabulary of weir and the paths that need no async runtime.
+//!
+//! Data flows one way through these rooms; a room imports only what stands above it:
+//!
+//! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
+//! - [`ledger`]: what was seen, kept and dropped, and why.
+//! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
+//! - [`pipeline`]: the bounded lock-free queue, the memory budget and the batches between
+//!   whoever sees traffic and whoever stores it.
+
+pub mod filter;
+pub mod ledger;
+pub mod pipeline;
+pub mod record;

@@ -1,0 +1,1 @@
+//! What the stories in `stories/` share: starting weir, clients and servers, and ending them.

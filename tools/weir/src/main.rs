@@ -1,0 +1,3 @@
+//! `weir`: the one binary users start.
+
+fn main() {}
