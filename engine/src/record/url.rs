@@ -40,7 +40,7 @@ impl Url {
         }
         let domain = lower(&text, host);
         let port = port.unwrap_or(default_port(scheme));
-        Some(Self::with_parts(text.clone(), scheme, domain, port, authority_end))
+        Some(Self::with_parts(text, scheme, domain, port, authority_end))
     }
 
     /// From the parts a connection knows: the scheme, the authority (`host` or `host:port`, from the
