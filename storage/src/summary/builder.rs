@@ -9,7 +9,7 @@ use arrow::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Dimension, Groups, Histogram, MAX_KEYS, NO_STATUS, Summary, Totals, histogram::bucket, is_error};
+use super::{Dimension, Groups, Histogram, MAX_KEYS, NULL_KEY, Summary, Totals, histogram::bucket, is_error};
 
 /// Buckets of the histograms of one dimension at most.
 const MAX_CELLS: usize = 400_000;
@@ -138,11 +138,12 @@ impl Counts {
     fn add_words(&mut self, column: &ArrayRef, rows: &[Row]) {
         let Some(words) = column.as_dictionary_opt::<Int32Type>() else { return };
         let Some(values) = words.values().as_string_opt::<i32>() else { return };
-        let mut known = vec![UNKNOWN; values.len()];
-        for (key, row) in words.keys().values().iter().zip(rows) {
-            let word = *key as usize;
+        // One more than there are words: the last stands for null.
+        let mut known = vec![UNKNOWN; values.len() + 1];
+        for (index, row) in rows.iter().enumerate() {
+            let word = words.key(index).unwrap_or(values.len());
             if known[word] == UNKNOWN {
-                known[word] = self.key(values.value(word));
+                known[word] = self.key(if word < values.len() { values.value(word) } else { NULL_KEY });
             }
             self.add(known[word], *row);
         }
@@ -157,7 +158,7 @@ impl Counts {
             let slot = usize::from(status);
             if known[slot] == UNKNOWN {
                 known[slot] = match status {
-                    0 => self.key(NO_STATUS),
+                    0 => self.key(NULL_KEY),
                     status => self.key(&status.to_string()),
                 };
             }

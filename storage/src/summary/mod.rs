@@ -23,8 +23,8 @@ use rustc_hash::FxBuildHasher;
 pub const METADATA_KEY: &str = "weir.summary";
 /// Keys of one dimension at most.
 pub const MAX_KEYS: usize = 10_000;
-/// The key of exchanges without a response in [`Dimension::Status`].
-pub const NO_STATUS: &str = "none";
+/// The key of exchanges whose column is null: no response, no media type, no known client.
+pub const NULL_KEY: &str = "none";
 
 /// What exchanges are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub enum Dimension {
     Domain,
     /// Column `type`.
     Type,
-    /// Column `status` as text; [`NO_STATUS`] where it is null.
+    /// Column `status` as text; [`NULL_KEY`] where it is null.
     Status,
     /// Column `endpoint`.
     Endpoint,
