@@ -14,7 +14,7 @@ use tokio::{
     sync::Notify,
     task::JoinSet,
 };
-use weir_engine::record::{Fault, Headers};
+use weir_engine::record::Fault;
 
 use super::{
     bodies::{IncomingBody, OutgoingBody},
@@ -75,10 +75,10 @@ impl Responder {
     }
 
     /// Returns when the client has reset the stream, or its connection is gone.
-    pub async fn until_reset(&mut self) -> Fault {
+    pub async fn until_reset(&mut self) -> (Fault, Option<Reason>) {
         match std::future::poll_fn(|context| self.send.poll_reset(context)).await {
-            Ok(_) => Fault::StreamReset,
-            Err(error) => Side::Client.fault(&error),
+            Ok(reason) => (Fault::StreamReset, Some(reason)),
+            Err(error) => (Side::Client.fault(&error), None),
         }
     }
 }
@@ -206,10 +206,4 @@ pub async fn refuse_prior_knowledge<T: AsyncWrite + Unpin>(io: &mut T) -> std::i
 #[must_use]
 pub fn is_bodiless(method: &str, status: u16) -> bool {
     method == "HEAD" || matches!(status, 204 | 304)
-}
-
-/// Whether a header section says that there is no body.
-#[must_use]
-pub fn says_empty(headers: &Headers) -> bool {
-    fields::content_length(headers) == Ok(Some(0))
 }

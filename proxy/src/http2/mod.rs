@@ -6,6 +6,7 @@
 //! - [`bodies`]: bodies with flow control.
 //! - [`front`]: connections of clients.
 //! - [`upstream`]: connections to servers; [`pool`]: which of them a request takes.
+//! - [`relay`]: one exchange of an HTTP/2 client, request up and response down at once.
 //!
 //! The frames, HPACK and the states of streams are the `h2` library's.
 
@@ -15,6 +16,7 @@ pub mod fields;
 pub mod front;
 pub mod limits;
 pub mod pool;
+pub mod relay;
 pub mod upstream;
 
 pub use limits::Http2Limits;

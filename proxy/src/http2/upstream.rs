@@ -5,7 +5,7 @@
 //! server whether it lives (PING, RFC 9113 §6.7) and closes the connection when it has been idle.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
@@ -50,7 +50,7 @@ struct State {
 /// A connection to a server; clones are the same connection.
 #[derive(Debug, Clone)]
 pub struct Session {
-    send: RefCell<client::SendRequest<Bytes>>,
+    send: client::SendRequest<Bytes>,
     state: Rc<State>,
 }
 
@@ -71,7 +71,9 @@ impl SendError {
         Self { fault: Side::Server.fault(error), unprocessed: faults::unprocessed(error), reset }
     }
 
-    fn plain(fault: Fault) -> Self {
+    /// A failure that says nothing about retrying.
+    #[must_use]
+    pub fn plain(fault: Fault) -> Self {
         Self { fault, unprocessed: false, reset: None }
     }
 }
@@ -168,7 +170,7 @@ impl Session {
         let state = Rc::new(State::default());
         state.last_used.set(Some(Instant::now()));
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), limits.clone()));
-        Ok(Self { send: RefCell::new(send), state })
+        Ok(Self { send, state })
     }
 
     /// Sends a request head; `ended` when no body follows. Waits while the server allows no further stream.
@@ -180,7 +182,7 @@ impl Session {
         // Counted before the first wait, so that others see the stream as taken.
         self.state.open.set(self.state.open.get() + 1);
         let open = OpenStream(Rc::clone(&self.state));
-        let ready = self.send.borrow().clone().ready().await;
+        let ready = self.send.clone().ready().await;
         // Whatever went wrong before the head was sent, the server has not seen it.
         let unsent = |error: h2::Error| {
             self.state.closed.set(true);
@@ -197,7 +199,7 @@ impl Session {
     /// Whether another request may be sent on it now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.state.closed.get() && self.state.open.get() < self.send.borrow().current_max_send_streams()
+        !self.state.closed.get() && self.state.open.get() < self.send.current_max_send_streams()
     }
 
     /// Whether the connection is gone, or going.
@@ -215,7 +217,7 @@ impl Session {
     /// Whether the server takes extended CONNECT (RFC 8441); known once its settings have arrived.
     #[must_use]
     pub fn takes_extended_connect(&self) -> bool {
-        self.send.borrow().is_extended_connect_protocol_enabled()
+        self.send.is_extended_connect_protocol_enabled()
     }
 
     /// Sends nothing more on it; the connection ends with its last stream.
