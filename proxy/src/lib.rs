@@ -14,18 +14,25 @@
 //! - [`dial`]: connections to servers.
 //! - [`http1`]: HTTP/1.x towards both sides.
 //! - [`tunnel`], [`websocket`]: bytes passed through, and what is read from them.
+//! - [`ca`]: the certificate authority and the leaves it signs.
+//! - [`http2`]: HTTP/2 towards clients and servers, and its translation.
+//! - [`messages`]: event-stream and gRPC messages, tapped from bodies as they pass.
 //! - [`client`]: one connection of a client, and what CONNECT makes of it.
 //! - [`proxy`]: the whole, started and stopped.
 
 pub mod body;
+pub mod ca;
 pub mod client;
 pub mod config;
 pub mod core;
 pub mod dial;
 pub mod failure;
+mod generations;
 pub mod hooks;
 pub mod http1;
+pub mod http2;
 pub mod message;
+pub mod messages;
 pub mod proxy;
 pub mod stream;
 pub mod tee;
