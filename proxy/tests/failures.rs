@@ -37,7 +37,8 @@ fn a_stale_connection_is_replaced_unseen() {
     drop(client);
     let records = harness.finish();
     let errors: Vec<_> = records.exchanges.iter().map(|exchange| exchange.error).collect();
-    assert_eq!(errors, [None, None, Some(Fault::ServerClosed)]);
+    // It closes with the body unread: that is a reset, or an end, as it happens.
+    assert!(matches!(errors[..], [None, None, Some(Fault::ServerClosed | Fault::ServerReset)]), "{errors:?}");
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_truncated_response_looks_truncated() {
         let mut client = harness.client();
         send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
         let got = read_all(&mut client).unwrap_or_else(|partial| partial);
-        assert!(!got.contains("0\r\n\r\n"), "{got}");
+        assert!(got.ends_with("half") || got.ends_with("half\r\n") || got.is_empty(), "{got}");
     }
     let records = harness.finish();
     for exchange in &records.exchanges {
@@ -72,7 +73,13 @@ fn requests_that_are_none_are_refused_and_never_forwarded() {
     let harness = start();
     let big = "x".repeat(70 << 10);
     let cases = [
-        (format!("POST http://{server}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), "400", Fault::RequestSmuggling),
+        (
+            format!(
+                "POST http://{server}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ),
+            "400",
+            Fault::RequestSmuggling,
+        ),
         (format!("GET http://{server}/ HTTP/1.1\r\nX: a\r\n b\r\n\r\n"), "400", Fault::ClientMalformed),
         (format!("GET http://{server}/ HTTP/1.1\r\n\r\n"), "400", Fault::ClientMalformed),
         ("GET / HTTP/1.1\r\nHost: somewhere\r\n\r\n".to_owned(), "400", Fault::ClientMalformed),
@@ -81,7 +88,11 @@ fn requests_that_are_none_are_refused_and_never_forwarded() {
         ("\x16\x03\x01garbage".to_owned(), "400", Fault::ClientMalformed),
         (format!("GET http://{server}/ HTTP/1.1\r\nX: {big}\r\n\r\n"), "431", Fault::RequestHeadTooLarge),
         (format!("GET http://{server}/ HTTP/1.1\r\n{}", "A: b\r\n".repeat(12_000)), "431", Fault::RequestHeadTooLarge),
-        (format!("GET http://{server}/ HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(300)), "431", Fault::RequestHeadTooLarge),
+        (
+            format!("GET http://{server}/ HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(300)),
+            "431",
+            Fault::RequestHeadTooLarge,
+        ),
     ];
     for (request, status, fault) in &cases {
         let mut client = harness.client();
@@ -129,9 +140,7 @@ fn responses_that_are_none_become_502() {
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let harness = start();
-    for fault in
-        [Fault::ServerMalformed, Fault::ResponseSmuggling, Fault::ResponseHeadTooLarge, Fault::ServerClosed]
-    {
+    for fault in [Fault::ServerMalformed, Fault::ResponseSmuggling, Fault::ResponseHeadTooLarge, Fault::ServerClosed] {
         let mut client = harness.client();
         send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
         let head = read_head(&mut client);
@@ -149,7 +158,8 @@ fn servers_that_are_not_there() {
         (closed.to_string(), "502", Fault::ConnectRefused),
         ("no-such-name.invalid".to_owned(), "502", Fault::DnsFailed),
     ] {
-        let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");
+        let request =
+            format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");
         send(&mut client, &request);
         let head = read_head(&mut client);
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");

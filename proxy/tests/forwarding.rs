@@ -17,7 +17,10 @@ fn keep_alive_uses_one_server_connection_and_changes_nothing_but_this_hop() {
                 return;
             }
             heads.send((number, head)).unwrap();
-            send(&mut stream, "HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: keep-alive\r\ncontent-LENGTH: 5\r\n\r\nhello");
+            send(
+                &mut stream,
+                "HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: keep-alive\r\ncontent-LENGTH: 5\r\n\r\nhello",
+            );
         }
     });
     let harness = start();
@@ -91,9 +94,8 @@ fn continue_and_hints_pass() {
     });
     let harness = start();
     let mut client = harness.client();
-    let head = format!(
-        "PUT http://{server}/ HTTP/1.1\r\nHost: {server}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
-    );
+    let head =
+        format!("PUT http://{server}/ HTTP/1.1\r\nHost: {server}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     send(&mut client, &head);
     assert_eq!(read_head(&mut client), "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
     assert_eq!(read_head(&mut client), "HTTP/1.1 100 Continue\r\n\r\n");

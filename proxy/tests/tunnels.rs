@@ -90,7 +90,9 @@ fn websocket_messages_are_recorded() {
     let mut client = harness.client();
     send(
         &mut client,
-        &format!("GET http://{server}/ws HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        &format!(
+            "GET http://{server}/ws HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        ),
     );
     assert!(read_head(&mut client).contains("Upgrade: websocket\r\n"));
     let mut frame = [0; 7];

@@ -1,6 +1,12 @@
 //! A proxy between scripted clients and servers on loopback, and what it recorded.
 
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "shared by test programs that each use a part; a failed step fails the test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "shared by test programs that each use a part; a failed step fails the test"
+)]
 
 use std::{
     io::{Read, Write},
@@ -11,7 +17,7 @@ use std::{
 
 use weir_engine::{
     ledger::Counters,
-    pipeline::{Budget, Ids, Outlet, Receiver, WhenFull, queue::Received, queue},
+    pipeline::{Budget, Ids, Outlet, Receiver, WhenFull, queue, queue::Received},
     record::{Connection, Exchange, Message, Record},
 };
 use weir_proxy::{Proxy, ProxyConfig, hooks::Hooks};
