@@ -1,0 +1,46 @@
+# The habits of the house. `make` alone tells what there is.
+
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build test lint bench clean
+
+help: ## what there is
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building, testing and benching need (apt when it may, else it prints the line)
+	@scripts/setup build test bench
+
+run: ## build in release and start capturing (ARGS="--lan --name phone" are passed on)
+	@scripts/setup build
+	@$(CARGO) build --release --package weir --bin weir
+	@echo
+	@echo "Starting: $(TARGET_DIR)/release/weir capture $(ARGS)   (Ctrl-C stops it; nothing is lost)"
+	@echo "Then, in another terminal:"
+	@echo '  curl --proxy http://127.0.0.1:5559 --cacert "$${WEIR_HOME:-$$HOME/.local/share/weir}/ca/weir-proxy-ca.crt" https://example.com/'
+	@echo "  $(TARGET_DIR)/release/weir overview"
+	@echo "  $(TARGET_DIR)/release/weir requests"
+	@echo "Phones and browsers: open http://weir.proxy/ through the proxy; docs/ has one page a job."
+	@echo
+	@exec $(TARGET_DIR)/release/weir capture $(ARGS)
+
+build: ## build everything for development
+	@scripts/setup build
+	@$(CARGO) build --workspace --all-targets
+
+test: ## every test: units, properties, and the stories in tests/
+	@scripts/setup build test
+	@scripts/test
+
+lint: ## formatting, clippy, shell scripts, dependencies
+	@scripts/lint
+
+bench: ## the measures of benches/ (takes a while; run it on a quiet machine)
+	@scripts/setup build test bench
+	@benches/run
+
+clean: ## remove what was built
+	@$(CARGO) clean
+	@rm -rf tests/.venv
