@@ -1,7 +1,10 @@
 //! weir's explicit HTTP(S) proxy: accepts clients, intercepts TLS, forwards first and records second.
 //!
 //! - [`message`]: heads of requests and responses, the words both HTTP versions share.
+//! - [`ca`]: the certificate authority and the leaves it signs.
 //! - [`body`]: where bodies come from and where they go, the seam between HTTP/1.1 and HTTP/2.
 
 pub mod body;
+pub mod ca;
+mod generations;
 pub mod message;

@@ -1,1 +1,30 @@
-//! weir's lake: sessions as plain Parquet in a Hive-partitioned folder tree.
+//! weir's lake: sessions as plain Parquet in a Hive-partitioned folder tree (DESIGN §5).
+//!
+//! Data flows one way through these rooms; a room imports only what stands above it:
+//!
+//! - [`error`], [`time`]: what can go wrong, said as a sentence; points in time as columns and documents hold them.
+//! - [`home`]: where everything lies on disk.
+//! - [`schema`]: the five tables.
+//! - [`session`]: the catalogue entry of a session; [`lock`]: one writer a session.
+//! - [`catalogue`]: finding, renaming, deleting sessions.
+//! - [`summary`]: what the overview needs to know of a part without reading a row.
+//! - [`parts`]: which files hold a session's rows, running or finished.
+
+pub mod catalogue;
+pub mod error;
+mod files;
+pub mod home;
+pub mod lock;
+pub mod parts;
+pub mod schema;
+pub mod session;
+pub mod summary;
+pub mod time;
+
+pub use catalogue::Catalogue;
+pub use error::StorageError;
+pub use home::Home;
+pub use parts::{Part, list_parts, open_parts};
+pub use schema::Table;
+pub use session::{SessionEntry, SessionId, SessionState};
+pub use time::Timestamp;
