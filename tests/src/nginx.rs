@@ -220,9 +220,11 @@ http {{
             writeln!(text, "    ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display())?;
             writeln!(text, "    ssl_protocols {versions};")?;
         }
+        for code in [204, 304, 404, 500, 503] {
+            writeln!(text, "    location = /status/{code} {{ return {code}; }}")?;
+        }
         text.push_str(
             r#"    location /gzip/ { alias ROOT/; gzip on; gzip_min_length 0; gzip_types *; gzip_comp_level 3; }
-    location /status/ { location ~ /status/(?<code>204|304|404|500|503)$ { return $code; } }
     location /moved { return 302 /data.json; }
     location /put/ { dav_methods PUT DELETE; create_full_put_path on; root ROOT; }
     location /items { default_type application/json; return 200 '{"uri":"$request_uri","method":"$request_method"}'; }
@@ -248,4 +250,36 @@ fn run(folder: &Path, ports: &BTreeMap<Listener, u16>) -> Result<Process> {
         Ok(ports.values().all(|&port| TcpStream::connect(("127.0.0.1", port)).is_ok()))
     })?;
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::curl_without_proxy;
+
+    #[test]
+    fn serves_what_the_stories_ask_for() -> Result<()> {
+        let nginx = Nginx::start()?;
+        let authority = nginx.certificates.authority();
+        let trust = ["--cacert", authority.to_str().context("path")?];
+        for (listener, version) in
+            [(Listener::Plain, "1.1"), (Listener::Tls, "2"), (Listener::Tls12, "2"), (Listener::Tls13Http1, "1.1")]
+        {
+            let got = curl_without_proxy(&trust, &nginx.url(listener, "/large.bin"))?;
+            anyhow::ensure!(got.status() == 200 && got.version() == version, "{listener:?}: {got:?}");
+            anyhow::ensure!(got.body == nginx.file("/large.bin")?);
+        }
+        for (path, status) in [("/status/503", 503), ("/status/204", 204), ("/moved", 302), ("/items?n=1", 200)] {
+            let got = curl_without_proxy(&[], &nginx.url(Listener::Plain, path))?;
+            anyhow::ensure!(got.status() == status, "{path}: {got:?}");
+        }
+        let zipped = curl_without_proxy(&["--compressed"], &nginx.url(Listener::Plain, "/gzip/script.js"))?;
+        anyhow::ensure!(zipped.body == nginx.file("/script.js")? && zipped.head.contains("gzip"), "{}", zipped.head);
+        for bad in [Listener::Expired, Listener::WrongName, Listener::SelfSigned] {
+            let got = curl_without_proxy(&trust, &nginx.url(bad, "/one.bin"))?;
+            anyhow::ensure!(got.code == 60, "{bad:?}: {got:?}");
+        }
+        anyhow::ensure!(nginx.stop()?.len() == 9);
+        Ok(())
+    }
 }

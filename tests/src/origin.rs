@@ -57,3 +57,28 @@ impl Origin {
         Ok(serde_json::from_str(&self.process.line(within)?)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::ensure;
+
+    use super::*;
+    use crate::client::curl_without_proxy;
+
+    #[test]
+    fn behaves_and_misbehaves() -> Result<()> {
+        let folder = TempDir::new()?;
+        let certificates = Certificates::make(folder.path())?;
+        let origin = Origin::start(&certificates)?;
+        let echo = curl_without_proxy(&["--data", "hello"], &origin.url("/echo"))?;
+        ensure!(echo.text().contains("\"size\": 5"), "{echo:?}");
+        let authority = certificates.authority();
+        let trust = ["--cacert", authority.to_str().context("path")?];
+        ensure!(curl_without_proxy(&trust, &origin.tls_url("/trailers"))?.text() == "hello world");
+        ensure!(curl_without_proxy(&[], &origin.url("/bad/short"))?.code == 18);
+        ensure!(curl_without_proxy(&[], &origin.url("/bad/silence"))?.code == 52);
+        let stuck = format!("http://127.0.0.1:{}/", origin.port("stuck"));
+        ensure!(curl_without_proxy(&["--connect-timeout", "1"], &stuck)?.code == 28, "a connect that hangs");
+        Ok(())
+    }
+}

@@ -122,9 +122,8 @@ impl Process {
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         if self.status.is_none() {
             let status = self.ended.recv_timeout(within);
-            self.status = Some(
-                status.map_err(|_| anyhow!("{} did not end within {within:?}; {}", self.name, self.errors()))?,
-            );
+            self.status =
+                Some(status.map_err(|_| anyhow!("{} did not end within {within:?}; {}", self.name, self.errors()))?);
         }
         self.status.context("just set")
     }

@@ -42,15 +42,40 @@ fn clients_that_send_nonsense_are_refused() -> Result<()> {
     let table: Vec<(&str, String, &[&str], &str)> = vec![
         ("garbage", "\u{1}\u{2}\u{3} what is this\r\n\r\n\r\n".to_owned(), &["400"], "client_malformed"),
         ("no colon", format!("GET {echo} HTTP/1.1\r\nHost: {host}\r\nnonsense\r\n\r\n"), &["400"], "client_malformed"),
-        ("space before the colon", format!("GET {echo} HTTP/1.1\r\nHost : {host}\r\n\r\n"), &["400"], "client_malformed"),
-        ("NUL in a value", format!("GET {echo} HTTP/1.1\r\nHost: {host}\r\nX: \0\r\n\r\n"), &["400"], "client_malformed"),
-        ("a method that is none", format!("G@T {echo} HTTP/1.1\r\nHost: {host}\r\n\r\n"), &["400", "501"], "client_malformed"),
-        ("a version from elsewhere", format!("GET {echo} HTTP/7.1\r\nHost: {host}\r\n\r\n"), &["400", "505"], "client_malformed"),
+        (
+            "space before the colon",
+            format!("GET {echo} HTTP/1.1\r\nHost : {host}\r\n\r\n"),
+            &["400"],
+            "client_malformed",
+        ),
+        (
+            "NUL in a value",
+            format!("GET {echo} HTTP/1.1\r\nHost: {host}\r\nX: \0\r\n\r\n"),
+            &["400"],
+            "client_malformed",
+        ),
+        (
+            "a method that is none",
+            format!("G@T {echo} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            &["400", "501"],
+            "client_malformed",
+        ),
+        (
+            "a version from elsewhere",
+            format!("GET {echo} HTTP/7.1\r\nHost: {host}\r\n\r\n"),
+            &["400", "505"],
+            "client_malformed",
+        ),
         ("CONNECT to nothing", "CONNECT nothing HTTP/1.1\r\n\r\n".to_owned(), &["400"], "client_malformed"),
         ("giant head", giant, &["431", "400"], "request_head_too_large"),
         ("endless head", endless, &["431", "400"], "request_head_too_large"),
         ("long target", long_target, &["414", "431", "400"], "request_head_too_large"),
-        ("both lengths", post("Content-Length: 5\r\nTransfer-Encoding: chunked", &format!("0\r\n\r\n{smuggled}")), &["400"], "request_smuggling"),
+        (
+            "both lengths",
+            post("Content-Length: 5\r\nTransfer-Encoding: chunked", &format!("0\r\n\r\n{smuggled}")),
+            &["400"],
+            "request_smuggling",
+        ),
         ("two lengths", post("Content-Length: 0\r\nContent-Length: 90", &smuggled), &["400"], "request_smuggling"),
         ("lengths in a list", post("Content-Length: 0, 90", &smuggled), &["400"], "request_smuggling"),
         ("a signed length", post("Content-Length: +0", &smuggled), &["400"], "request_smuggling"),
@@ -89,7 +114,8 @@ fn clients_that_vanish_leave_marked_rows() -> Result<()> {
     // Inside the head, inside a body, inside a chunked body, before the answer, inside the answer, inside TLS.
     Raw::connect(weir.proxy())?.send(format!("GET http://{host}/echo HTTP/1.1\r\nHo"));
     let short = origin.url("/echo?short");
-    Raw::connect(weir.proxy())?.send(format!("POST {short} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nten bytes."));
+    Raw::connect(weir.proxy())?
+        .send(format!("POST {short} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\nten bytes."));
     let chunked = origin.url("/echo?chunked");
     Raw::connect(weir.proxy())?
         .send(format!("POST {chunked} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"));
@@ -109,12 +135,8 @@ fn clients_that_vanish_leave_marked_rows() -> Result<()> {
         .rest()?;
 
     let session = weir.session().to_owned();
-    let wanted = [
-        (&short, "client_closed"),
-        (&chunked, "client_closed"),
-        (&never, "client_aborted"),
-        (&huge, "client_aborted"),
-    ];
+    let wanted =
+        [(&short, "client_closed"), (&chunked, "client_closed"), (&never, "client_aborted"), (&huge, "client_aborted")];
     // A vanished client is noticed without another byte being sent.
     eventually("the rows are there while the capture runs", Duration::from_secs(20), || {
         let rows = home.requests(&session)?;

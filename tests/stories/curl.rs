@@ -68,7 +68,10 @@ fn browses_every_protocol_and_finds_each_request_once() -> Result<()> {
     ensure!(overview["exchanges"] == log.len(), "{overview}");
     let groups = overview["by"]["type"].as_array().context("by type")?;
     for (kind, count) in types {
-        ensure!(groups.iter().any(|group| group["key"] == kind && group["count"] == count), "{kind} {count}: {groups:?}");
+        ensure!(
+            groups.iter().any(|group| group["key"] == kind && group["count"] == count),
+            "{kind} {count}: {groups:?}"
+        );
     }
     let bytes: u64 = log.iter().filter_map(|line| line["bytes"].as_u64()).sum();
     ensure!(overview["response_bytes"] == bytes, "nginx sent {bytes}: {overview}");
@@ -96,7 +99,8 @@ fn asks_in_every_manner_http_has() -> Result<()> {
     let moved = curl(&weir, &["--location"], &nginx.url(Listener::Plain, "/moved"))?;
     ensure!(moved.body == nginx.file("/data.json")?, "{:?}", moved.facts);
     let two = nginx.url(Listener::Plain, "/one.bin?second");
-    let reused = curl(&weir, &["--next", "--silent", "--output", "/dev/null", &two], &nginx.url(Listener::Plain, "/one.bin"));
+    let reused =
+        curl(&weir, &["--next", "--silent", "--output", "/dev/null", &two], &nginx.url(Listener::Plain, "/one.bin"));
     ensure!(reused.is_ok(), "{reused:?}");
     let odd = curl(&weir, &["--http1.1"], &origin.tls_url("/odd-headers"))?;
     let names: Vec<_> = odd.head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
@@ -113,9 +117,7 @@ fn asks_in_every_manner_http_has() -> Result<()> {
     let port = origin.port("http");
     let ask = |n: u32| format!("GET http://127.0.0.1:{port}/sized?{n} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
     let mut pipeline = Raw::connect(weir.proxy())?;
-    let answers = pipeline
-        .send(format!("{}\r\n{}\r\n{}Connection: close\r\n\r\n", ask(3), ask(1), ask(2)))
-        .rest()?;
+    let answers = pipeline.send(format!("{}\r\n{}\r\n{}Connection: close\r\n\r\n", ask(3), ask(1), ask(2))).rest()?;
     let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|part| part.split("HTTP/").next()).collect();
     ensure!(bodies == [Some("xxx"), Some("x"), Some("xx")], "{answers}");
 

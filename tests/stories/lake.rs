@@ -34,7 +34,8 @@ fn duckdb_and_pyarrow_read_it() -> Result<()> {
         let weir = Weir::start_trusting(&home, &nginx.certificates.authority(), &["--name", name])?;
         for (asked, _) in bodies {
             for n in 0..2 {
-                let got = curl(&weir, &["--http2", "--compressed"], &nginx.url(Listener::Tls, &format!("{asked}?{n}")))?;
+                let got =
+                    curl(&weir, &["--http2", "--compressed"], &nginx.url(Listener::Tls, &format!("{asked}?{n}")))?;
                 ensure!(got.status() == 200, "{:?}", got.facts);
             }
         }
@@ -61,10 +62,35 @@ fn duckdb_and_pyarrow_read_it() -> Result<()> {
             let url = mine["url"].as_str().context("url")?;
             let other = only(&theirs, url)?;
             for column in [
-                "id", "source", "device", "client", "server", "protocol", "method", "scheme", "domain", "type",
-                "category", "port", "path", "query", "endpoint", "status", "reason", "error", "request_headers",
-                "response_headers", "request_body", "response_body", "request_size", "response_size",
-                "request_body_state", "response_body_state", "duration_us", "wait_us", "flags",
+                "id",
+                "source",
+                "device",
+                "client",
+                "server",
+                "protocol",
+                "method",
+                "scheme",
+                "domain",
+                "type",
+                "category",
+                "port",
+                "path",
+                "query",
+                "endpoint",
+                "status",
+                "reason",
+                "error",
+                "request_headers",
+                "response_headers",
+                "request_body",
+                "response_body",
+                "request_size",
+                "response_size",
+                "request_body_state",
+                "response_body_state",
+                "duration_us",
+                "wait_us",
+                "flags",
             ] {
                 ensure!(mine[column] == other[column], "{column} of {url}: {} and {}", mine[column], other[column]);
             }

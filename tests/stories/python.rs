@@ -16,9 +16,7 @@ fn browse(client: &str, listeners: &[Listener], version: &str) -> Result<()> {
     let weir = Weir::start_trusting(&home, &nginx.certificates.authority(), &[])?;
     let urls: Vec<String> = (0..5)
         .flat_map(|round| PATHS.map(|path| (round, path)))
-        .flat_map(|(round, path)| {
-            listeners.iter().map(move |&listener| (listener, format!("{path}?round={round}")))
-        })
+        .flat_map(|(round, path)| listeners.iter().map(move |&listener| (listener, format!("{path}?round={round}"))))
         .map(|(listener, path)| nginx.url(listener, &path))
         .collect();
     let (proxy, ca) = (weir.proxy().to_string(), weir.ca());

@@ -73,10 +73,7 @@ fn websockets_pass_and_their_messages_are_kept() -> Result<()> {
     let (home, _nginx, origin, weir) = start(&[])?;
     let (proxy, ca) = (weir.proxy().to_string(), weir.ca());
     let ca = ca.to_str().context("path")?;
-    let urls = [
-        format!("ws://127.0.0.1:{}", origin.port("ws")),
-        format!("wss://localhost:{}", origin.port("wss")),
-    ];
+    let urls = [format!("ws://127.0.0.1:{}", origin.port("ws")), format!("wss://localhost:{}", origin.port("wss"))];
     for url in &urls {
         let got = helper("clients.py", &["websocket", &proxy, ca, url])?;
         let same = json!({"same": [true, true, true, true, true], "code": 1000, "reason": "as you wish"});
@@ -140,9 +137,7 @@ fn early_and_interim_answers_and_trailers_pass() -> Result<()> {
 
     let hints = origin.url("/hints");
     let mut client = Raw::connect(weir.proxy())?;
-    let answer = client
-        .send(format!("GET {hints} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
-        .rest()?;
+    let answer = client.send(format!("GET {hints} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")).rest()?;
     ensure!(answer.starts_with("HTTP/1.1 103") && answer.contains("Link: </style.css>"), "{answer}");
     ensure!(answer.ends_with("{\"hinted\": true}"), "{answer}");
 

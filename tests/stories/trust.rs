@@ -89,7 +89,9 @@ fn the_set_up_page_hands_out_the_ca_and_never_its_key() -> Result<()> {
     let links: Vec<&str> = page_text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     for kind in [".crt", ".pem", ".p12", ".mobileconfig"] {
         let link = links.iter().find(|link| link.ends_with(kind)).with_context(|| format!("{kind} of {links:?}"))?;
-        let url = if link.starts_with("http") { (*link).to_owned() } else {
+        let url = if link.starts_with("http") {
+            (*link).to_owned()
+        } else {
             format!("http://weir.proxy/{}", link.trim_start_matches('/'))
         };
         let got = curl(&weir, &[], &url)?;

@@ -98,8 +98,11 @@ fn a_chain_of_two_weirs_records_twice() -> Result<()> {
     let near = Weir::start_trusting(&near_home, &far_ca, &["--upstream-proxy", &behind])?;
     let wrong = format!("http://near:wrong@{}", far.proxy());
     let refused = Weir::start_trusting(&near_home, &far_ca, &["--upstream-proxy", &wrong])?;
-    let urls =
-        [nginx.url(Listener::Plain, "/data.json"), nginx.url(Listener::Tls, "/style.css"), nginx.url(Listener::Tls12, "/large.bin")];
+    let urls = [
+        nginx.url(Listener::Plain, "/data.json"),
+        nginx.url(Listener::Tls, "/style.css"),
+        nginx.url(Listener::Tls12, "/large.bin"),
+    ];
     for url in &urls {
         let got = curl(&near, &["--http2"], url)?;
         ensure!(got.status() == 200, "{url}: {got:?} {}", near.errors());
