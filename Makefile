@@ -19,7 +19,7 @@ run: ## build in release and start capturing (ARGS="--lan --name phone" are pass
 	@echo
 	@echo "Starting: $(TARGET_DIR)/release/weir capture $(ARGS)   (Ctrl-C stops it; nothing is lost)"
 	@echo "Then, in another terminal:"
-	@echo '  curl --proxy http://127.0.0.1:5559 --cacert "$${WEIR_HOME:-$$HOME/.local/share/weir}/ca/weir-proxy-ca.crt" https://example.com/'
+	@echo '  curl --proxy http://127.0.0.1:5559 --cacert "$$($(TARGET_DIR)/release/weir ca path)" https://example.com/'
 	@echo "  $(TARGET_DIR)/release/weir overview"
 	@echo "  $(TARGET_DIR)/release/weir requests"
 	@echo "Phones and browsers: open http://weir.proxy/ through the proxy; docs/ has one page a job."

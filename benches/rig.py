@@ -252,6 +252,7 @@ ssl_bump peek step1
 ssl_bump bump all
 http_access allow all
 cache deny all
+pinger_enable off
 access_log none
 cache_log {place}/cache.log
 pid_filename {place}/pid
@@ -262,7 +263,7 @@ server_persistent_connections on
 pipeline_prefetch 0
 max_filedescriptors 8192
 """)
-    running = Running("squid", ["squid", "-N", "-f", str(place / "squid.conf")], cwd=place).until_listening(port)
+    running = Running("squid", ["squid", "-N", "-n", f"weirbench{port}", "-f", str(place / "squid.conf")], cwd=place).until_listening(port)
     return Proxy(running, port, port)
 
 
