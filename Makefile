@@ -16,14 +16,7 @@ setup: ## install what building, testing and benching need (apt when it may, els
 run: ## build in release and start capturing (ARGS="--lan --name phone" are passed on)
 	@scripts/setup build
 	@$(CARGO) build --release --package weir --bin weir
-	@echo
-	@echo "Starting: $(TARGET_DIR)/release/weir capture $(ARGS)   (Ctrl-C stops it; nothing is lost)"
-	@echo "Then, in another terminal:"
-	@echo '  curl --proxy http://127.0.0.1:5559 --cacert "$$($(TARGET_DIR)/release/weir ca path)" https://example.com/'
-	@echo "  $(TARGET_DIR)/release/weir overview"
-	@echo "  $(TARGET_DIR)/release/weir requests"
-	@echo "Phones and browsers: open http://weir.proxy/ through the proxy; docs/ has one page a job."
-	@echo
+	@echo "The binary is $(TARGET_DIR)/release/weir. Press Ctrl-C to stop; nothing is lost."
 	@exec $(TARGET_DIR)/release/weir capture $(ARGS)
 
 build: ## build everything for development

@@ -29,7 +29,7 @@ end
 
 def run(command, seconds, **environment):
     got = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds * 3 + 60, env={**os.environ, **environment}
+        command, capture_output=True, text=True, timeout=seconds * 2 + 30, env={**os.environ, **environment}
     )
     if got.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {got.stdout[-500:]} {got.stderr[-1000:]}")

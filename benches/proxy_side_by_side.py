@@ -8,6 +8,7 @@ Per scenario and proxy: requests per second, p50 and p99, CPU time of the proxy'
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 
@@ -63,6 +64,10 @@ def at(proxy, scheme, url, path):
     return url
 
 
+def how_of(scenario):
+    return SCENARIOS[scenario][3]
+
+
 def measure(start, origin, what, connections, seconds):
     _, scheme, path, how = what
     proxy = start(origin) if start else None
@@ -93,7 +98,7 @@ def markdown(results, arguments):
         base = rows.get("weir", {}).get("cpu_us")
         for proxy, row in rows.items():
             if "failed" in row:
-                print(f"| {proxy} | | failed: {row['failed']} | | | | | |")
+                print(f"| {proxy} | | none: {row['failed']} | | | | | |")
                 continue
             ratio = f"{row['cpu_us'] / base:.2f} ×" if base and row["cpu_us"] else ""
             cpu = f"{row['cpu_us']:.1f} µs" if row["cpu_us"] else ""
@@ -129,13 +134,16 @@ def main():
                 # A body policy shows only where there are bodies worth the name.
                 if proxy == "weir --bodies none" and "1m" not in name and "10k" not in name:
                     continue
+                if how_of(name) == "h2" and proxy.startswith("Squid"):
+                    rows[proxy] = {"failed": "it speaks no HTTP/2"}
+                    continue
                 if not there():
                     rows[proxy] = {"failed": "not installed"}
                     continue
                 rig.say(f"{name}: {proxy}")
                 try:
                     rows[proxy] = measure(start, origin, SCENARIOS[name], arguments.connections, arguments.seconds)
-                except (RuntimeError, OSError, SystemExit) as error:
+                except (RuntimeError, OSError, SystemExit, subprocess.TimeoutExpired) as error:
                     rows[proxy] = {"failed": str(error)[:300].replace("\n", " ").replace("|", "/")}
     finally:
         origin.running.__exit__()
