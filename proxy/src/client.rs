@@ -108,7 +108,8 @@ pub async fn run(core: Rc<Core>, stream: tokio::net::TcpStream, address: SocketA
     if let End::Connect { stream, host, port, authority } =
         serve::serve(&client, Stream::tcp(stream), &Scope::Proxy).await
     {
-        connect(&client, stream, host, port, authority).await;
+        // Boxed, as each request is: what an idle connection does not need it does not hold.
+        Box::pin(connect(&client, stream, host, port, authority)).await;
     }
     client.finish().await;
 }
@@ -328,7 +329,17 @@ async fn pass_through(
 
 #[cfg(test)]
 mod tests {
-    use super::{First, classify};
+    use super::{First, classify, run};
+
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn idle_connections_are_small() {
+        let size = size(run);
+        assert!(size <= 3072, "a connection's task holds {size} bytes");
+    }
 
     #[test]
     fn first_bytes_tell_the_protocol() {
