@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// Is told what passes, in order; for the record.
+#[allow(async_fn_in_trait, reason = "used on one thread only; no Send bound is wanted")]
 pub trait Observer {
     /// Bytes of the request's body, before they are passed on.
     fn request_data(&self, bytes: &Bytes);
@@ -35,6 +36,8 @@ pub trait Observer {
     fn response_data(&self, bytes: &Bytes);
     /// The response is complete.
     fn response_end(&self, trailers: Option<&Headers>);
+    /// Awaited after each piece: back-pressure of whoever keeps the record.
+    async fn settle(&self) {}
 }
 
 /// Takes the body of a request at a server.
@@ -132,8 +135,12 @@ pub struct Outcome {
     pub fault: Option<Fault>,
     /// The response began before the request had ended.
     pub early: bool,
+    /// The client, not the server, ended it.
+    pub by_client: bool,
     /// The final response head went to the client.
     pub answered: bool,
+    /// Bytes of the request's body were taken from the client.
+    pub took_body: bool,
     /// The server did nothing with the request and no byte of its body was taken from the client: it may
     /// be sent again.
     pub replayable: bool,
@@ -199,12 +206,13 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
             }
         }
     };
-    let mut outcome = Outcome { early: early.get(), answered: client_out.is_some(), ..Outcome::default() };
+    let mut outcome = Outcome { early: early.get(), answered: client_out.is_some(), took_body: took_body.get(), ..Outcome::default() };
     match end {
         // What is left of the request is of no use: dropping the stream says NO_ERROR (RFC 9113 §8.1).
         End::Complete => {}
         End::Client(fault, code) => {
             outcome.fault = Some(fault);
+            outcome.by_client = true;
             sink.abort(code.or(body.reset_code()).unwrap_or(Reason::CANCEL));
         }
         End::Server(error) => {
@@ -236,6 +244,7 @@ async fn upload(
             Some(Frame::Data(bytes)) => {
                 took_body.set(true);
                 observer.request_data(&bytes);
+                observer.settle().await;
                 sink.data(bytes).await.map_err(|_| UploadEnd::Server)?;
             }
             Some(Frame::Trailers(trailers)) => {
@@ -298,6 +307,7 @@ async fn download<R: ResponseSource>(
         let sent = match frame {
             Ok(Some(Frame::Data(bytes))) => {
                 observer.response_data(&bytes);
+                observer.settle().await;
                 out.data(bytes).await
             }
             Ok(Some(Frame::Trailers(trailers))) => {
