@@ -206,7 +206,12 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
             }
         }
     };
-    let mut outcome = Outcome { early: early.get(), answered: client_out.is_some(), took_body: took_body.get(), ..Outcome::default() };
+    let mut outcome = Outcome {
+        early: early.get(),
+        answered: client_out.is_some(),
+        took_body: took_body.get(),
+        ..Outcome::default()
+    };
     match end {
         // What is left of the request is of no use: dropping the stream says NO_ERROR (RFC 9113 §8.1).
         End::Complete => {}

@@ -27,8 +27,7 @@ use crate::{
     failure::{Failure, sentence},
     hooks::{Alpn, Upstream},
     http1::{
-        origin,
-        page,
+        origin, page,
         pool::{Origin, Server},
         row::Row,
     },
