@@ -1,25 +1,23 @@
 //! The record of one HTTP/2 exchange while it passes.
 //!
 //! In: what [`super::relay`] observes. Out: the exchange's [`Row`], filled as HTTP/1.1 fills it, and
-//! the messages found in its bodies. Recording never fails; where the recorder is behind, [`Observer::settle`] waits.
+//! the messages found in its bodies. Recording never waits and never fails.
 
 use std::{cell::RefCell, rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use weir_engine::{
-    pipeline::Batch,
-    record::{BodyState, Direction, Fault, Flags, Headers, Message, Record},
-};
+use bytestring::ByteString;
+use weir_engine::record::{Direction, Fault, Flags, Headers};
 
 use super::relay::Observer;
 use crate::{
     client::Client,
-    core::now_us,
     dial::elapsed_us,
     http1::row::{Row, seen},
     message::ResponseHead,
-    messages::Tap,
     tee::Tee,
+    tunnel::Tap,
+    websocket::{self, WebSocketTap},
 };
 
 /// Fills a row.
@@ -28,8 +26,8 @@ pub(super) struct Recording {
     /// The stream's view of its client: its watch is armed anew whenever something passes.
     client: Rc<Client>,
     inner: RefCell<Inner>,
-    /// Batches that wait for room with the recorder.
-    waiting: RefCell<Vec<Batch>>,
+    /// `:protocol` of an extended CONNECT.
+    protocol: Option<ByteString>,
 }
 
 #[derive(Debug)]
@@ -37,19 +35,19 @@ struct Inner {
     row: Row,
     sent: Option<Instant>,
     first: Option<Instant>,
-    up: Option<Tap>,
-    down: Option<Tap>,
+    websocket: Option<WebSocketTap>,
 }
 
 impl Recording {
     /// For a row whose request head is noted.
-    pub(super) fn new(client: Rc<Client>, mut row: Row) -> Self {
+    pub(super) fn new(client: Rc<Client>, mut row: Row, protocol: Option<ByteString>) -> Self {
         let config = client.core.config();
-        row.request = Some(Tee::request(config));
         let limit = config.limits.stored_message_bytes;
-        let up = Tap::for_body(Direction::Sent, &row.exchange.request_headers, limit);
-        let inner = Inner { row, sent: None, first: None, up, down: None };
-        Self { client, inner: RefCell::new(inner), waiting: RefCell::default() }
+        let exchange = &row.exchange;
+        let tee = Tee::request(config);
+        row.request = Some(tee.finding_messages(Direction::Sent, &exchange.request_headers, exchange.id, limit));
+        let inner = Inner { row, sent: None, first: None, websocket: None };
+        Self { client, inner: RefCell::new(inner), protocol }
     }
 
     /// Changes the row.
@@ -74,33 +72,18 @@ impl Recording {
     fn arm(&self) {
         self.client.watch.arm(self.client.core.config().upstream.timeouts.response);
     }
-
-    /// Hands over the messages in bytes that pass.
-    fn tap(&self, tap: &mut Option<Tap>, row: &Row, bytes: &Bytes) {
-        let Some(tap) = tap else { return };
-        let core = &self.client.core;
-        tap.feed(bytes, now_us(), |mut message: Message| {
-            message.exchange = row.exchange.id;
-            message.connection = row.exchange.connection;
-            message.reservation = core.shared.budget.reserve(message.payload.len());
-            if message.reservation.is_none() {
-                message.payload = Bytes::new();
-                message.state = BodyState::Truncated;
-            }
-            let batch = core.push(Record::Message(Box::new(message)));
-            self.waiting.borrow_mut().extend(batch);
-        });
-    }
 }
 
 impl Observer for Recording {
     fn request_data(&self, bytes: &Bytes) {
         self.arm();
-        let Inner { row, up, .. } = &mut *self.inner.borrow_mut();
+        let Inner { row, websocket, .. } = &mut *self.inner.borrow_mut();
         if let Some(tee) = &mut row.request {
             seen(tee, &self.client, &row.reservation, bytes);
         }
-        self.tap(up, row, bytes);
+        if let Some(websocket) = websocket {
+            websocket.pass(Direction::Sent, bytes);
+        }
     }
 
     fn request_end(&self, trailers: Option<&Headers>) {
@@ -123,9 +106,18 @@ impl Observer for Recording {
         let inner = &mut *self.inner.borrow_mut();
         let now = Instant::now();
         inner.first = Some(now);
-        inner.down = Tap::for_body(Direction::Received, &head.headers, config.limits.stored_message_bytes);
         let row = &mut inner.row;
-        row.response = Some(Tee::response(config, &head.headers));
+        let (id, limit) = (row.exchange.id, config.limits.stored_message_bytes);
+        let tee = Tee::response(config, &head.headers);
+        row.response = Some(tee.finding_messages(Direction::Received, &head.headers, id, limit));
+        if self.protocol.is_some() && (200..300).contains(&head.status) {
+            // What follows is no body: as after an upgrade of HTTP/1.1, only its messages are kept.
+            row.exchange.flags.set(Flags::UPGRADED);
+            (row.request, row.response) = (None, None);
+            if self.protocol.as_deref() == Some("websocket") {
+                inner.websocket = Some(websocket::over_stream(&self.client, id, &head.headers));
+            }
+        }
         let exchange = &mut row.exchange;
         exchange.status = Some(head.status);
         exchange.reason.clone_from(&head.reason);
@@ -136,11 +128,13 @@ impl Observer for Recording {
 
     fn response_data(&self, bytes: &Bytes) {
         self.arm();
-        let Inner { row, down, .. } = &mut *self.inner.borrow_mut();
+        let Inner { row, websocket, .. } = &mut *self.inner.borrow_mut();
         if let Some(tee) = &mut row.response {
             seen(tee, &self.client, &row.reservation, bytes);
         }
-        self.tap(down, row, bytes);
+        if let Some(websocket) = websocket {
+            websocket.pass(Direction::Received, bytes);
+        }
     }
 
     fn response_end(&self, trailers: Option<&Headers>) {
@@ -150,12 +144,5 @@ impl Observer for Recording {
         let exchange = &mut row.exchange;
         exchange.timings.receive_us = inner.first.map(elapsed_us);
         Row::trailers(&mut exchange.response_headers, &mut exchange.flags, trailers);
-    }
-
-    async fn settle(&self) {
-        loop {
-            let Some(batch) = self.waiting.borrow_mut().pop() else { return };
-            self.client.core.deliver(batch).await;
-        }
     }
 }

@@ -22,7 +22,6 @@ use crate::{
 };
 
 /// Is told what passes, in order; for the record.
-#[allow(async_fn_in_trait, reason = "used on one thread only; no Send bound is wanted")]
 pub trait Observer {
     /// Bytes of the request's body, before they are passed on.
     fn request_data(&self, bytes: &Bytes);
@@ -36,8 +35,6 @@ pub trait Observer {
     fn response_data(&self, bytes: &Bytes);
     /// The response is complete.
     fn response_end(&self, trailers: Option<&Headers>);
-    /// Awaited after each piece: back-pressure of whoever keeps the record.
-    async fn settle(&self) {}
 }
 
 /// Takes the body of a request at a server.
@@ -249,7 +246,6 @@ async fn upload(
             Some(Frame::Data(bytes)) => {
                 took_body.set(true);
                 observer.request_data(&bytes);
-                observer.settle().await;
                 sink.data(bytes).await.map_err(|_| UploadEnd::Server)?;
             }
             Some(Frame::Trailers(trailers)) => {
@@ -312,7 +308,6 @@ async fn download<R: ResponseSource>(
         let sent = match frame {
             Ok(Some(Frame::Data(bytes))) => {
                 observer.response_data(&bytes);
-                observer.settle().await;
                 out.data(bytes).await
             }
             Ok(Some(Frame::Trailers(trailers))) => {

@@ -8,7 +8,7 @@
 use std::{cell::Cell, rc::Rc, time::Duration, time::Instant};
 
 use h2::Reason;
-use weir_engine::record::{Fault, Flags, Protocol};
+use weir_engine::record::{Fault, Flags, Headers, Protocol};
 
 use super::{
     bodies::IncomingBody,
@@ -98,7 +98,7 @@ impl Service for Exchanges {
         row.request(Protocol::Http2, head.method.clone(), head.url.clone(), head.headers.clone());
         // The stream's own deadline, beside those of its siblings.
         let stream = self.client.stream();
-        let recording = Recording::new(Rc::clone(&stream), row);
+        let recording = Recording::new(Rc::clone(&stream), row, protocol.clone());
         let ended = match fault {
             Some(fault) => Err(fault.into()),
             None => {
@@ -196,9 +196,6 @@ impl Exchanges {
             if reused {
                 row.exchange.flags.set(Flags::REUSED);
             }
-            if protocol.is_some() {
-                row.exchange.flags.set(Flags::UPGRADED);
-            }
         });
         let outcome = relay::relay(&head.method, body, sent.body, Some(sent.response), responder, recording).await;
         // The server's settings have arrived with its first response at the latest.
@@ -267,6 +264,7 @@ impl Exchanges {
         }
         let answer = page::of_failure(failure, head.headers.get("accept"));
         let (_, headers) = page::head(&answer, false);
+        let headers = Headers::from_pairs(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)));
         let response = ResponseHead { status: answer.status, reason: None, protocol: Protocol::Http2, headers };
         recording.row(|row| row.exchange.flags.set(Flags::ANSWERED_BY_WEIR));
         recording.response_head(&response);
