@@ -2,9 +2,11 @@
 //!
 //! - [`message`]: heads of requests and responses, the words both HTTP versions share.
 //! - [`ca`]: the certificate authority and the leaves it signs.
+//! - [`tls`]: TLS towards clients and servers.
 //! - [`body`]: where bodies come from and where they go, the seam between HTTP/1.1 and HTTP/2.
 
 pub mod body;
 pub mod ca;
 mod generations;
 pub mod message;
+pub mod tls;
