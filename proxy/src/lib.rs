@@ -2,6 +2,7 @@
 //!
 //! - [`message`]: heads of requests and responses, the words both HTTP versions share.
 //! - [`ca`]: the certificate authority and the leaves it signs.
+//! - [`setup`]: the set-up page, answered by the proxy itself.
 //! - [`tls`]: TLS towards clients and servers.
 //! - [`body`]: where bodies come from and where they go, the seam between HTTP/1.1 and HTTP/2.
 //! - [`messages`]: event-stream and gRPC messages, tapped from bodies as they pass.
@@ -13,4 +14,5 @@ mod generations;
 pub mod http2;
 pub mod message;
 pub mod messages;
+pub mod setup;
 pub mod tls;
