@@ -26,6 +26,7 @@ use crate::{
         serve::{self, End, Scope},
         wire::{Wire, WireError},
     },
+    http2,
     stream::Stream,
     tunnel,
     watch::Watch,
@@ -65,6 +66,21 @@ impl Client {
             row: RefCell::new(row),
             exchanges: Cell::new(0),
             core,
+        })
+    }
+
+    /// The same client for one of several streams at once: with a deadline of its own. Rows and counts go
+    /// to the connection itself.
+    #[must_use]
+    pub fn stream(&self) -> Rc<Self> {
+        Rc::new(Self {
+            id: self.id,
+            address: self.address,
+            watch: self.core.watches.watch(),
+            opened: self.opened,
+            row: RefCell::default(),
+            exchanges: Cell::new(0),
+            core: Rc::clone(&self.core),
         })
     }
 
@@ -108,7 +124,8 @@ pub async fn run(core: Rc<Core>, stream: tokio::net::TcpStream, address: SocketA
     if let End::Connect { stream, host, port, authority } =
         serve::serve(&client, Stream::tcp(stream), &Scope::Proxy).await
     {
-        connect(&client, stream, host, port, authority).await;
+        // Boxed, as each request is: what an idle connection does not need it does not hold.
+        Box::pin(connect(&client, stream, host, port, authority)).await;
     }
     client.finish().await;
 }
@@ -291,8 +308,7 @@ pub async fn serve_decrypted(
             }
             serve::serve(client, stream, &Scope::Origin { origin, authority, failure }).await;
         }
-        // HTTP/2 hooks in here.
-        Alpn::Http2 => client.fault(Fault::Http2Failed),
+        Alpn::Http2 => http2::serve::serve(client, stream, origin, upstream, failure).await,
     }
 }
 
@@ -329,7 +345,17 @@ async fn pass_through(
 
 #[cfg(test)]
 mod tests {
-    use super::{First, classify};
+    use super::{First, classify, run};
+
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn idle_connections_are_small() {
+        let size = size(run);
+        assert!(size <= 3072, "a connection's task holds {size} bytes");
+    }
 
     #[test]
     fn first_bytes_tell_the_protocol() {

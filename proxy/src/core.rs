@@ -21,7 +21,14 @@ use weir_engine::{
     record::Record,
 };
 
-use crate::{config::ProxyConfig, dial::NameCache, hooks::Hooks, http1::pool::Pool, watch::Watches};
+use crate::{
+    config::ProxyConfig,
+    dial::NameCache,
+    hooks::Hooks,
+    http1::pool::Pool,
+    http2::{Http2Limits, links::Links},
+    watch::Watches,
+};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -88,6 +95,8 @@ pub struct Core {
     pub watches: Rc<Watches>,
     /// Idle upstream connections.
     pub pool: Pool,
+    /// HTTP/2 connections to servers.
+    pub http2: Links,
     /// Resolved names.
     pub names: NameCache,
     /// Buffers that are read into.
@@ -96,6 +105,8 @@ pub struct Core {
     spare: RefCell<Vec<Vec<u8>>>,
     /// Exchanges under way on this worker that were not yet added to the shared count.
     open_exchanges: Cell<i64>,
+    /// Batches on their way by a task of their own.
+    delivering: Cell<usize>,
 }
 
 /// Largest buffer that is kept for the next user.
@@ -110,11 +121,13 @@ impl Core {
         Rc::new(Self {
             watches: Rc::new(Watches::default()),
             pool: Pool::new(shared.config.limits.pool_per_origin, &shared.config.upstream.timeouts),
+            http2: Links::new(Http2Limits::default().max_connections_per_origin),
             names: NameCache::default(),
             slabs: Slabs::default(),
             outlet: RefCell::new(outlet),
             spare: RefCell::default(),
             open_exchanges: Cell::new(0),
+            delivering: Cell::new(0),
             shared,
         })
     }
@@ -148,9 +161,24 @@ impl Core {
     /// Hands a record over from where nothing can be awaited; a full queue is waited for by a task of its own.
     pub fn record_later(self: &Rc<Self>, record: Record) {
         if let Some(batch) = self.push(record) {
-            let core = Rc::clone(self);
-            tokio::task::spawn_local(async move { core.deliver(batch).await });
+            self.deliver_later(batch);
         }
+    }
+
+    /// Waits for room in a task of its own; a worker ends only when there is none of them left.
+    pub fn deliver_later(self: &Rc<Self>, batch: Batch) {
+        self.delivering.set(self.delivering.get() + 1);
+        let core = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            core.deliver(batch).await;
+            core.delivering.set(core.delivering.get() - 1);
+        });
+    }
+
+    /// Whether batches are on their way by tasks of their own.
+    #[must_use]
+    pub fn is_delivering(&self) -> bool {
+        self.delivering.get() > 0
     }
 
     /// Hands over what has gathered.

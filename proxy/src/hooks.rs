@@ -15,7 +15,7 @@ use bytestring::ByteString;
 use futures_util::future::LocalBoxFuture;
 use weir_engine::record::TlsDetails;
 
-use crate::{client::Client, failure::Failure, message::RequestHead, stream::Stream};
+use crate::{client::Client, failure::Failure, message::RequestHead, setup::SetupResponse, stream::Stream};
 
 /// A whole response that weir makes itself.
 #[derive(Debug, Clone)]
@@ -28,6 +28,13 @@ pub struct Answer {
     pub headers: Vec<(ByteString, ByteString)>,
     /// The body.
     pub body: Bytes,
+}
+
+impl From<SetupResponse> for Answer {
+    fn from(response: SetupResponse) -> Self {
+        let SetupResponse { status, content_type, headers, body } = response;
+        Self { status, content_type, headers, body }
+    }
 }
 
 /// Answers requests to the proxy itself; the address is the client's.

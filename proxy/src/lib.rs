@@ -15,8 +15,7 @@
 //! - [`http1`]: HTTP/1.x towards both sides.
 //! - [`tunnel`], [`websocket`]: bytes passed through, and what is read from them.
 //! - [`ca`]: the certificate authority and the leaves it signs.
-//! - [`setup`]: the set-up page, answered by the proxy itself.
-//! - [`tls`]: TLS towards clients and servers.
+//! - [`tls`]: TLS towards clients and servers; [`setup`]: the set-up page, answered by the proxy itself.
 //! - [`http2`]: HTTP/2 towards clients and servers, and its translation.
 //! - [`messages`]: event-stream and gRPC messages, tapped from bodies as they pass.
 //! - [`client`]: one connection of a client, and what CONNECT makes of it.
