@@ -4,11 +4,13 @@
 //!
 //! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
 //! - [`ledger`]: what was seen, kept and dropped, and why.
+//! - [`import`]: recordings of other programs (HAR) that become records.
 //! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
 //! - [`pipeline`]: the bounded lock-free queue, the memory budget and the batches between
 //!   whoever sees traffic and whoever stores it.
 
 pub mod filter;
+pub mod import;
 pub mod ledger;
 pub mod pipeline;
 pub mod record;

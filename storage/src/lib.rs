@@ -7,6 +7,7 @@
 //! - [`schema`]: the five tables.
 //! - [`session`]: the catalogue entry of a session; [`lock`]: one writer a session.
 //! - [`catalogue`]: finding, renaming, deleting sessions.
+//! - [`summary`]: what the overview needs to know of a part without reading a row.
 //! - [`parts`]: which files hold a session's rows, running or finished.
 
 pub mod catalogue;
@@ -17,6 +18,7 @@ pub mod lock;
 pub mod parts;
 pub mod schema;
 pub mod session;
+pub mod summary;
 pub mod time;
 
 pub use catalogue::Catalogue;
