@@ -10,7 +10,9 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray},
     buffer::{BooleanBuffer, NullBuffer},
     compute::kernels::boolean::{and_kleene, is_null, not, or_kleene},
-    datatypes::{ArrowPrimitiveType, DataType, Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type},
+    datatypes::{
+        ArrowPrimitiveType, DataType, Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
+    },
     error::ArrowError,
 };
 use weir_engine::filter::{Comparison, Expr, Field, Literal, Value};
@@ -151,14 +153,12 @@ fn integers<T: ArrowPrimitiveType>(
             let width = high - low;
             BooleanBuffer::collect_bool(numbers.len(), |row| number(numbers[row]).wrapping_sub(low) <= width)
         }
-        Some(Accepted::Except(one)) => {
-            BooleanBuffer::collect_bool(numbers.len(), |row| number(numbers[row]) != one)
-        }
+        Some(Accepted::Except(one)) => BooleanBuffer::collect_bool(numbers.len(), |row| number(numbers[row]) != one),
         Some(Accepted::None) => BooleanBuffer::new_unset(numbers.len()),
         Some(Accepted::All) => BooleanBuffer::new_set(numbers.len()),
-        None => BooleanBuffer::collect_bool(numbers.len(), |row| {
-            expr.predicate(&value(number(numbers[row]))) == Some(true)
-        }),
+        None => {
+            BooleanBuffer::collect_bool(numbers.len(), |row| expr.predicate(&value(number(numbers[row]))) == Some(true))
+        }
     };
     BooleanArray::new(masked(&bits, array.nulls()), array.nulls().cloned())
 }
@@ -194,9 +194,7 @@ fn accepted(expr: &Expr) -> Option<Accepted> {
             | (Comparison::Greater | Comparison::GreaterOrEqual, Above) => Accepted::None,
             (Comparison::LessOrEqual, At(high)) => Accepted::Range(0, high),
             (Comparison::GreaterOrEqual, At(low)) => Accepted::Range(low, u64::MAX),
-            (Comparison::Less, At(end)) => {
-                end.checked_sub(1).map_or(Accepted::None, |high| Accepted::Range(0, high))
-            }
+            (Comparison::Less, At(end)) => end.checked_sub(1).map_or(Accepted::None, |high| Accepted::Range(0, high)),
             (Comparison::Greater, At(start)) => {
                 start.checked_add(1).map_or(Accepted::None, |low| Accepted::Range(low, u64::MAX))
             }
@@ -236,7 +234,6 @@ pub(crate) fn header_columns(headers: &ArrayRef) -> Result<(&[i32], &StringArray
     let mismatch = || ArrowError::SchemaError("a header column is not a list of name and value".to_owned());
     let list = headers.as_list_opt::<i32>().ok_or_else(mismatch)?;
     let lines = list.values().as_struct_opt().ok_or_else(mismatch)?;
-    let part =
-        |name| lines.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(mismatch);
+    let part = |name| lines.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(mismatch);
     Ok((list.value_offsets(), part("name")?, part("value")?))
 }

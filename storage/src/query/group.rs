@@ -303,7 +303,7 @@ impl Counts {
             .as_string_opt::<i32>()
             .ok_or_else(|| ArrowError::SchemaError(format!("column {by} is not text")))?;
         let mut known = match self.dictionary.take() {
-            Some((last, known)) if Arc::ptr_eq(&last, words.values()) => known,
+            Some((last, known)) if is_same(&last, words.values()) => known,
             _ => vec![UNKNOWN; values.len()],
         };
         let keys = words.keys();
@@ -351,6 +351,16 @@ impl Counts {
             merge_key(groups, Cow::Owned(text.into()), &totals);
         }
     }
+}
+
+/// Whether two dictionaries are one: the reader wraps the same buffers anew for each batch.
+fn is_same(a: &ArrayRef, b: &ArrayRef) -> bool {
+    let place = |array: &ArrayRef| {
+        array
+            .as_string_opt::<i32>()
+            .map(|texts| (texts.value_offsets().as_ptr() as usize, texts.value_data().as_ptr() as usize, texts.len()))
+    };
+    place(a).is_some_and(|a| Some(a) == place(b))
 }
 
 /// Adds totals to those of a key.

@@ -44,13 +44,18 @@ fn outcomes(expr: &Expr, group: &RowGroupMetaData) -> Outcomes {
         Expr::Compare(Field::Column(column), comparison, literal) => bounds(*column, group)
             .map_or(EITHER, |(low, high)| compare(*comparison, low.as_ref(), high.as_ref(), literal)),
         Expr::In(Field::Column(column), set) => bounds(*column, group).map_or(EITHER, |(low, high)| Outcomes {
-            true_: set.as_slice().iter().any(|one| low.as_ref() <= one.as_ref_literal() && one.as_ref_literal() <= high.as_ref()),
+            true_: set
+                .as_slice()
+                .iter()
+                .any(|one| low.as_ref() <= one.as_ref_literal() && one.as_ref_literal() <= high.as_ref()),
             false_: true,
         }),
-        Expr::Between(Field::Column(column), from, to) => bounds(*column, group).map_or(EITHER, |(low, high)| Outcomes {
-            true_: low.as_ref() <= to.as_ref_literal() && from.as_ref_literal() <= high.as_ref(),
-            false_: true,
-        }),
+        Expr::Between(Field::Column(column), from, to) => {
+            bounds(*column, group).map_or(EITHER, |(low, high)| Outcomes {
+                true_: low.as_ref() <= to.as_ref_literal() && from.as_ref_literal() <= high.as_ref(),
+                false_: true,
+            })
+        }
         Expr::IsNull(Field::Column(column)) => {
             let Some(nulls) = statistics(*column, group).and_then(Statistics::null_count_opt) else { return EITHER };
             let rows = u64::try_from(group.num_rows()).unwrap_or(u64::MAX);
@@ -114,8 +119,22 @@ fn compare(comparison: Comparison, low: BoundRef<'_>, high: BoundRef<'_>, litera
     Outcomes { true_, false_ }
 }
 
-pub(crate) fn statistics(column: Column, group: &RowGroupMetaData) -> Option<&Statistics> {
-    group.columns().iter().find(|chunk| chunk.column_path().string() == column.name())?.statistics()
+fn statistics(column: Column, group: &RowGroupMetaData) -> Option<&Statistics> {
+    statistics_of(column.name(), group)
+}
+
+fn statistics_of<'a>(column: &str, group: &'a RowGroupMetaData) -> Option<&'a Statistics> {
+    group.columns().iter().find(|chunk| chunk.column_path().string() == column)?.statistics()
+}
+
+/// Whether an unsigned 64-bit column of any table might hold `number` in a row group.
+pub(crate) fn may_hold(column: &str, number: u64, group: &RowGroupMetaData) -> bool {
+    let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let Some(statistics) = statistics_of(column, group) else { return true };
+    match (bound(statistics.min_bytes_opt()), bound(statistics.max_bytes_opt())) {
+        (Some(low), Some(high)) => (low..=high).contains(&number),
+        _ => true,
+    }
 }
 
 /// Least and greatest value of a numeric column in a row group, when known.
@@ -131,10 +150,15 @@ fn bounds(column: Column, group: &RowGroupMetaData) -> Option<(Bound, Bound)> {
     let (low, high) = (statistics.min_bytes_opt()?, statistics.max_bytes_opt()?);
     let bound = |bytes: &[u8]| {
         Some(match (column.kind(), statistics.physical_type()) {
-            (ColumnKind::Text, PhysicalType::BYTE_ARRAY)
-            | (ColumnKind::Binary, PhysicalType::FIXED_LEN_BYTE_ARRAY) => Bound::Text(bytes.to_vec()),
-            (ColumnKind::Integer, PhysicalType::INT32) => Bound::Number(u32::from_le_bytes(bytes.try_into().ok()?).into()),
-            (ColumnKind::Integer, PhysicalType::INT64) => Bound::Number(u64::from_le_bytes(bytes.try_into().ok()?).into()),
+            (ColumnKind::Text, PhysicalType::BYTE_ARRAY) | (ColumnKind::Binary, PhysicalType::FIXED_LEN_BYTE_ARRAY) => {
+                Bound::Text(bytes.to_vec())
+            }
+            (ColumnKind::Integer, PhysicalType::INT32) => {
+                Bound::Number(u32::from_le_bytes(bytes.try_into().ok()?).into())
+            }
+            (ColumnKind::Integer, PhysicalType::INT64) => {
+                Bound::Number(u64::from_le_bytes(bytes.try_into().ok()?).into())
+            }
             (ColumnKind::Timestamp, PhysicalType::INT64) => {
                 Bound::Number(i64::from_le_bytes(bytes.try_into().ok()?).into())
             }

@@ -68,10 +68,7 @@ impl Condition {
             return (None, self.clone());
         }
         let filter = |parts: Vec<Expr>| (!parts.is_empty()).then(|| Expr::all(parts));
-        (
-            Some(Self { filter: filter(cheap), search: None }),
-            Self { filter: filter(dear), search: self.search.clone() },
-        )
+        (Some(Self { filter: filter(cheap), search: None }), Self { filter: filter(dear), search: self.search.clone() })
     }
 
     fn columns(&self) -> BTreeSet<&'static str> {
@@ -128,7 +125,8 @@ fn found(search: &LikePattern, batch: &RecordBatch) -> Result<BooleanArray, Arro
     let urls = column("url")?
         .as_string_opt::<i32>()
         .ok_or_else(|| ArrowError::SchemaError("column url is not text".to_owned()))?;
-    let mut found: Vec<bool> = (0..urls.len()).map(|row| urls.is_valid(row) && search.is_match(urls.value(row))).collect();
+    let mut found: Vec<bool> =
+        (0..urls.len()).map(|row| urls.is_valid(row) && search.is_match(urls.value(row))).collect();
     for name in ["request_headers", "response_headers"] {
         let (offsets, names, values) = header_columns(column(name)?)?;
         for (row, found) in found.iter_mut().enumerate().filter(|(_, found)| !**found) {

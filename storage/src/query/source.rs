@@ -5,6 +5,7 @@
 //! query that meets damage half-way starts again without that part, so that no part counts by half.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
@@ -27,8 +28,10 @@ pub(crate) struct Unit {
 /// The parts of one table, opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// Those that can be read, in the order of their flushes.
+    /// Those whose footers can be read, in the order of their flushes.
     pub(crate) parts: Vec<OpenPart>,
+    /// Places of parts that turned out to be damaged.
+    damaged: BTreeSet<usize>,
     /// What could not be read, as sentences.
     pub(crate) warnings: Vec<String>,
 }
@@ -40,7 +43,8 @@ impl Source {
     }
 
     fn from_files(files: Vec<(Part, File)>, page_index: bool) -> Self {
-        let mut source = Self { parts: Vec::with_capacity(files.len()), warnings: Vec::new() };
+        let mut source =
+            Self { parts: Vec::with_capacity(files.len()), damaged: BTreeSet::new(), warnings: Vec::new() };
         for (part, file) in files {
             match OpenPart::open(part, file, page_index) {
                 Ok(part) => source.parts.push(part),
@@ -60,32 +64,29 @@ impl Source {
         let groups = |(index, part): (usize, &OpenPart)| {
             (0..part.metadata.metadata().num_row_groups()).map(move |group| Unit { part: index, group })
         };
-        self.parts.iter().enumerate().flat_map(groups).collect()
+        self.parts.iter().enumerate().filter(|(index, _)| !self.damaged.contains(index)).flat_map(groups).collect()
     }
 
     /// Leaves a part out from now on.
     pub(crate) fn leave_out(&mut self, (index, error): &PartError) {
-        self.warn(error);
-        if *index < self.parts.len() {
-            self.parts.remove(*index);
+        if self.damaged.insert(*index) {
+            self.warn(error);
         }
     }
 
+    /// Whether a part has not been left out.
+    pub(crate) fn has(&self, part: usize) -> bool {
+        !self.damaged.contains(&part)
+    }
+
     /// Runs a query, again without a part whenever that part turns out to be damaged.
-    pub(crate) fn run<T>(&mut self, query: impl Fn(&Self) -> Result<T, PartError>) -> T
-    where
-        T: Default,
-    {
+    pub(crate) fn run<T>(&mut self, query: impl Fn(&Self) -> Result<T, PartError>) -> Result<T, StorageError> {
         loop {
             match query(self) {
-                Ok(result) => return result,
-                Err(error) => {
-                    let before = self.parts.len();
-                    self.leave_out(&error);
-                    if self.parts.len() == before {
-                        return T::default();
-                    }
-                }
+                Ok(result) => return Ok(result),
+                // It was left out already: the error is not about the part.
+                Err((part, error)) if !self.has(part) => return Err(error),
+                Err(error) => self.leave_out(&error),
             }
         }
     }
