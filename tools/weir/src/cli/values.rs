@@ -121,8 +121,10 @@ pub(crate) fn sort(text: &str) -> Result<Sort, String> {
         Some((name, "desc")) => (name, true),
         Some((_, order)) => return Err(format!("'{order}' is no order; write asc or desc after the column")),
     };
-    let column = Column::ALL.iter().copied().find(|column| column.name() == name);
-    let column = column.ok_or_else(|| format!("there is no column '{name}'; id, started, status, duration_us are some"))?;
+    let column = Column::parse(name).ok_or_else(|| match Column::nearest(name) {
+        Some(near) => format!("there is no column '{name}'; is {} meant?", near.name()),
+        None => format!("there is no column '{name}'; id, started, status, domain, duration_us are some"),
+    })?;
     Ok(Sort { column, descending })
 }
 
