@@ -9,6 +9,7 @@
 //! - [`catalogue`]: finding, renaming, deleting sessions.
 //! - [`summary`]: what the overview needs to know of a part without reading a row.
 //! - [`parts`]: which files hold a session's rows, running or finished.
+//! - [`query`]: the overview, requests, bodies, messages and connections of a session.
 
 pub mod catalogue;
 pub mod error;
@@ -16,6 +17,7 @@ mod files;
 pub mod home;
 pub mod lock;
 pub mod parts;
+pub mod query;
 pub mod schema;
 pub mod session;
 pub mod summary;
@@ -25,6 +27,10 @@ pub use catalogue::Catalogue;
 pub use error::StorageError;
 pub use home::Home;
 pub use parts::{Part, list_parts, open_parts};
+pub use query::{
+    ConnectionRow, ExchangeRow, GroupBy, MessageRow, Overview, OverviewQuery, Requests, RequestsQuery, Session, Sort,
+    StoredBody,
+};
 pub use schema::Table;
 pub use session::{SessionEntry, SessionId, SessionState};
 pub use time::Timestamp;

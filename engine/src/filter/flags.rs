@@ -145,7 +145,8 @@ fn media_type(given: &[String]) -> Result<Expr, FilterError> {
         // Parameters say nothing here: the column has none.
         let lower = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if lower == "*/*" {
-            parts.push(Expr::IsNull(Field::Column(Column::Type)).negated());
+            let none = Literal::Text(String::new());
+            parts.push(Expr::Compare(Field::Column(Column::Type), Comparison::NotEqual, none));
         } else if lower.contains('*') && lower.contains('/') {
             let pattern = LikePattern::from_glob(&lower).map_err(|problem| refuse(FLAG, value, problem))?;
             parts.push(Expr::Like(Field::Column(Column::Type), pattern));
