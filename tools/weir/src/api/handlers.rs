@@ -154,7 +154,7 @@ async fn act(api: Api, act: impl FnOnce(&Api) -> anyhow::Result<()> + Send + 'st
 /// Reads from the session's tables.
 async fn read(api: Api, read: impl FnOnce(&Session) -> anyhow::Result<Value> + Send + 'static) -> Answer<Value> {
     blocking(api, |api| {
-        let session = Session::open(api.capture.home(), api.capture.entry()?)?;
+        let session = Session::open(api.capture.home(), api.capture.entry()?);
         read(&session).map(Json)
     })
     .await

@@ -3,7 +3,7 @@
 use std::{io::Write, str::FromStr};
 
 use anyhow::Result;
-use weir_storage::{Group, GroupBy, Home, Overview, OverviewQuery, Session};
+use weir_storage::{GroupBy, Home, Overview, OverviewQuery, Session, query::Group};
 
 use super::{Outcome, Usage, find, warn};
 use crate::{
