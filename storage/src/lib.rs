@@ -12,12 +12,17 @@
 //! - [`query`]: the overview, requests, bodies, messages and connections of a session.
 
 pub mod catalogue;
+mod columns;
+mod compaction;
 pub mod error;
 mod files;
 pub mod home;
 pub mod lock;
+mod part_file;
 pub mod parts;
 pub mod query;
+pub mod recorder;
+mod recovery;
 pub mod schema;
 pub mod session;
 pub mod summary;
@@ -31,6 +36,7 @@ pub use query::{
     ConnectionRow, ExchangeRow, GroupBy, MessageRow, Overview, OverviewQuery, Requests, RequestsQuery, Session, Sort,
     StoredBody,
 };
+pub use recorder::{Recorder, RecorderOptions, RecorderStatus};
 pub use schema::Table;
 pub use session::{SessionEntry, SessionId, SessionState};
 pub use time::Timestamp;
