@@ -110,7 +110,7 @@ impl Tee {
             Mode::Hash(hasher) => Some(*hasher.finalize().as_bytes()),
             _ => None,
         };
-        Body { state, size: self.size, hash, content: self.content }
+        Body { state, size: self.size, hash, content: self.content, ..Body::default() }
     }
 }
 
