@@ -26,6 +26,7 @@ use crate::{
         serve::{self, End, Scope},
         wire::{Wire, WireError},
     },
+    http2,
     stream::Stream,
     tunnel,
     watch::Watch,
@@ -65,6 +66,21 @@ impl Client {
             row: RefCell::new(row),
             exchanges: Cell::new(0),
             core,
+        })
+    }
+
+    /// The same client for one of several streams at once: with a deadline of its own. Rows and counts go
+    /// to the connection itself.
+    #[must_use]
+    pub fn stream(&self) -> Rc<Self> {
+        Rc::new(Self {
+            id: self.id,
+            address: self.address,
+            watch: self.core.watches.watch(),
+            opened: self.opened,
+            row: RefCell::default(),
+            exchanges: Cell::new(0),
+            core: Rc::clone(&self.core),
         })
     }
 
@@ -290,8 +306,7 @@ pub async fn serve_decrypted(
             }
             serve::serve(client, stream, &Scope::Origin { origin, authority, failure }).await;
         }
-        // HTTP/2 hooks in here.
-        Alpn::Http2 => client.fault(Fault::Http2Failed),
+        Alpn::Http2 => http2::serve::serve(client, stream, origin, upstream, failure).await,
     }
 }
 

@@ -21,7 +21,14 @@ use weir_engine::{
     record::Record,
 };
 
-use crate::{config::ProxyConfig, dial::NameCache, hooks::Hooks, http1::pool::Pool, watch::Watches};
+use crate::{
+    config::ProxyConfig,
+    dial::NameCache,
+    hooks::Hooks,
+    http1::pool::Pool,
+    http2::{Http2Limits, links::Links},
+    watch::Watches,
+};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -88,6 +95,8 @@ pub struct Core {
     pub watches: Rc<Watches>,
     /// Idle upstream connections.
     pub pool: Pool,
+    /// HTTP/2 connections to servers.
+    pub http2: Links,
     /// Resolved names.
     pub names: NameCache,
     /// Buffers that are read into.
@@ -110,6 +119,7 @@ impl Core {
         Rc::new(Self {
             watches: Rc::new(Watches::default()),
             pool: Pool::new(shared.config.limits.pool_per_origin, &shared.config.upstream.timeouts),
+            http2: Links::new(Http2Limits::default().max_connections_per_origin),
             names: NameCache::default(),
             slabs: Slabs::default(),
             outlet: RefCell::new(outlet),

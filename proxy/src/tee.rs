@@ -6,10 +6,14 @@
 use bytes::Bytes;
 use weir_engine::{
     pipeline::{Budget, Reservation},
-    record::{Body, BodyState, Content, Fault, Headers, media},
+    record::{Body, BodyState, Content, Direction, Fault, Headers, Message, media},
 };
 
-use crate::config::{BodyPolicy, ProxyConfig};
+use crate::{
+    config::{BodyPolicy, ProxyConfig},
+    core::now_us,
+    messages,
+};
 
 #[derive(Debug)]
 enum Mode {
@@ -29,6 +33,8 @@ pub struct Tee {
     content: Content,
     limit: usize,
     cut: Option<Fault>,
+    /// Finds the messages in the body, with the exchange they belong to.
+    tap: Option<(messages::Tap, u64)>,
 }
 
 impl Tee {
@@ -54,7 +60,28 @@ impl Tee {
     }
 
     fn new(mode: Mode, config: &ProxyConfig) -> Self {
-        Self { mode, size: 0, content: Content::default(), limit: config.limits.stored_body_bytes, cut: None }
+        Self {
+            mode,
+            size: 0,
+            content: Content::default(),
+            limit: config.limits.stored_body_bytes,
+            cut: None,
+            tap: None,
+        }
+    }
+
+    /// Looks for the messages of an event stream or of gRPC in the body, whose message has these field lines.
+    #[must_use]
+    pub fn finding_messages(mut self, direction: Direction, headers: &Headers, exchange: u64, limit: usize) -> Self {
+        self.tap = messages::Tap::for_body(direction, headers, limit).map(|tap| (tap, exchange));
+        self
+    }
+
+    /// Calls `found` for each message that these bytes complete, its exchange noted.
+    pub fn tap(&mut self, bytes: &Bytes, mut found: impl FnMut(Message)) {
+        if let Some((tap, exchange)) = &mut self.tap {
+            tap.feed(bytes, now_us(), |message| found(Message { exchange: *exchange, ..message }));
+        }
     }
 
     /// Takes note of bytes that were passed on; what is kept is charged to the reservation.

@@ -267,18 +267,21 @@ pub struct WebSocketTap {
 pub fn tap(client: &Rc<Client>, exchange: u64, request: &Headers, response: &Headers) -> Option<WebSocketTap> {
     let is_websocket =
         request.get("upgrade").is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    if !is_websocket {
-        return None;
-    }
+    is_websocket.then(|| over_stream(client, exchange, response))
+}
+
+/// A tap for a stream that became a WebSocket by extended CONNECT (RFC 8441).
+#[must_use]
+pub fn over_stream(client: &Rc<Client>, exchange: u64, response: &Headers) -> WebSocketTap {
     let extensions: Vec<u8> = response.get_all("sec-websocket-extensions").collect::<Vec<_>>().join(&b","[..]);
     let (sent, received) = deflate(&extensions);
     let limit = client.core.config().limits.stored_message_bytes;
-    Some(WebSocketTap {
+    WebSocketTap {
         client: Rc::clone(client),
         exchange,
         sent: Frames::new(limit, sent),
         received: Frames::new(limit, received),
-    })
+    }
 }
 
 /// Whether permessage-deflate was agreed, and context takeover with it: from the client, from the server.

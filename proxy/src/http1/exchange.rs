@@ -6,7 +6,7 @@
 use std::{cell::Cell, ops::Range, rc::Rc, task::Poll, time::Instant};
 
 use bytes::Bytes;
-use weir_engine::record::{Fault, Flags, Protocol};
+use weir_engine::record::{Direction, Fault, Flags, Protocol};
 
 use super::{
     body::{self, Reader, RelayError, Side, Writer},
@@ -200,7 +200,10 @@ impl Attempt<'_> {
                 Err(fault) => (Err(Failed::before(fault)), Ok(())),
             };
         }
-        let mut tee = Tee::request(self.client.core.config());
+        let config = self.client.core.config();
+        let limit = config.limits.stored_message_bytes;
+        let mut tee =
+            Tee::request(config).finding_messages(Direction::Sent, &request.fields.headers, row.exchange.id, limit);
         let mut reader = Reader::new(self.client, self.near, Side::Client, request.framing);
         let reservation = std::mem::take(&mut row.reservation);
         let uploaded = {
@@ -285,7 +288,12 @@ impl Attempt<'_> {
             return Ok(Done { response: Box::new(response), keep, upgraded });
         }
         let mut reader = Reader::new(self.client, self.far, Side::Server, framing).watching(near);
-        let tee = row.response.insert(Tee::response(self.client.core.config(), &response.fields.headers));
+        let config = self.client.core.config();
+        let headers = &response.fields.headers;
+        let limit = config.limits.stored_message_bytes;
+        let tee = Tee::response(config, headers);
+        let tee = tee.finding_messages(Direction::Received, headers, row.exchange.id, limit);
+        let tee = row.response.insert(tee);
         let reservation = &row.reservation;
         let relayed = body::relay(&mut reader, &mut writer, |bytes| seen(tee, self.client, reservation, bytes)).await;
         row.exchange.timings.receive_us = Some(elapsed_us(first));

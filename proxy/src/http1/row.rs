@@ -9,11 +9,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use weir_engine::{
     pipeline::Reservation,
-    record::{Exchange, Fault, Flags, Headers, Protocol, Record, Url},
+    record::{BodyState, Direction, Exchange, Fault, Flags, Headers, Message, Protocol, Record, Url},
 };
 
 use crate::{
     client::Client,
+    config::BodyPolicy,
     core::now_us,
     dial::elapsed_us,
     tee::{Tee, charge},
@@ -109,7 +110,23 @@ impl Row {
     }
 }
 
-/// Notes a piece of a body that passed.
+/// Notes a piece of a body that passed, and the messages in it.
 pub fn seen(tee: &mut Tee, client: &Client, reservation: &RefCell<Option<Reservation>>, bytes: &Bytes) {
     tee.push(bytes, &client.core.shared.budget, &mut reservation.borrow_mut());
+    tee.tap(bytes, |message| note_message(client, message));
+}
+
+/// Hands over a message that was found in a body: its payload as the policy says and the budget allows.
+fn note_message(client: &Client, mut message: Message) {
+    let config = client.core.config();
+    let kept = config.bodies != BodyPolicy::None && (config.record_responses || message.direction == Direction::Sent);
+    message.connection = client.id;
+    if !kept {
+        message.state = BodyState::SkippedPolicy;
+        message.payload = Bytes::new();
+    } else if !charge(&client.core.shared.budget, &mut message.reservation, message.payload.len()) {
+        message.state = BodyState::Truncated;
+        message.payload = Bytes::new();
+    }
+    client.core.record_later(Record::Message(Box::new(message)));
 }

@@ -68,6 +68,12 @@ impl Responder {
         if error.is_io() || error.is_go_away() { Side::Client.fault(error) } else { Fault::StreamReset }
     }
 
+    /// Whether the final head was sent, or the stream given up.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Gives the stream up.
     pub fn reset(&mut self, reason: Reason) {
         self.answered = true;
@@ -150,6 +156,8 @@ where
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 None => break Ok(()),
+                // A client that goes without a word while nothing is under way does no harm.
+                Some(Err(error)) if error.is_io() && tasks.is_empty() => break Ok(()),
                 Some(Err(error)) => break Err(Side::Client.fault(&error)),
                 Some(Ok((request, send))) => {
                     let (parts, stream) = request.into_parts();
