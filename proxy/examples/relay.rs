@@ -10,11 +10,7 @@ use weir_engine::{
     pipeline::{Budget, Ids, Outlet, WhenFull, queue, queue::Received},
     record::Record,
 };
-use weir_proxy::{
-    Proxy, ProxyConfig,
-    config::BodyPolicy,
-    hooks::Hooks,
-};
+use weir_proxy::{Proxy, ProxyConfig, config::BodyPolicy, hooks::Hooks};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -124,7 +124,8 @@ pub async fn run(core: Rc<Core>, stream: tokio::net::TcpStream, address: SocketA
     if let End::Connect { stream, host, port, authority } =
         serve::serve(&client, Stream::tcp(stream), &Scope::Proxy).await
     {
-        connect(&client, stream, host, port, authority).await;
+        // Boxed, as each request is: what an idle connection does not need it does not hold.
+        Box::pin(connect(&client, stream, host, port, authority)).await;
     }
     client.finish().await;
 }
@@ -163,7 +164,8 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
     });
     let core = &client.core;
     let interceptor = core.shared.hooks.interceptor.clone();
-    let passes = interceptor.as_ref().is_none_or(|interceptor| interceptor.is_passthrough(&host));
+    let address = client.address.ip();
+    let passes = interceptor.as_ref().is_none_or(|interceptor| interceptor.is_passthrough(address, &host, port));
     let wire = Wire::new(stream);
     let mut server: Option<(Wire, SocketAddr)> = None;
     client.watch.arm_idle(SILENCE);
@@ -343,7 +345,17 @@ async fn pass_through(
 
 #[cfg(test)]
 mod tests {
-    use super::{First, classify};
+    use super::{First, classify, run};
+
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn idle_connections_are_small() {
+        let size = size(run);
+        assert!(size <= 3072, "a connection's task holds {size} bytes");
+    }
 
     #[test]
     fn first_bytes_tell_the_protocol() {

@@ -105,6 +105,8 @@ pub struct Core {
     spare: RefCell<Vec<Vec<u8>>>,
     /// Exchanges under way on this worker that were not yet added to the shared count.
     open_exchanges: Cell<i64>,
+    /// Batches on their way by a task of their own.
+    delivering: Cell<usize>,
 }
 
 /// Largest buffer that is kept for the next user.
@@ -125,6 +127,7 @@ impl Core {
             outlet: RefCell::new(outlet),
             spare: RefCell::default(),
             open_exchanges: Cell::new(0),
+            delivering: Cell::new(0),
             shared,
         })
     }
@@ -158,9 +161,24 @@ impl Core {
     /// Hands a record over from where nothing can be awaited; a full queue is waited for by a task of its own.
     pub fn record_later(self: &Rc<Self>, record: Record) {
         if let Some(batch) = self.push(record) {
-            let core = Rc::clone(self);
-            tokio::task::spawn_local(async move { core.deliver(batch).await });
+            self.deliver_later(batch);
         }
+    }
+
+    /// Waits for room in a task of its own; a worker ends only when there is none of them left.
+    pub fn deliver_later(self: &Rc<Self>, batch: Batch) {
+        self.delivering.set(self.delivering.get() + 1);
+        let core = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            core.deliver(batch).await;
+            core.delivering.set(core.delivering.get() - 1);
+        });
+    }
+
+    /// Whether batches are on their way by tasks of their own.
+    #[must_use]
+    pub fn is_delivering(&self) -> bool {
+        self.delivering.get() > 0
     }
 
     /// Hands over what has gathered.

@@ -15,10 +15,7 @@
 //! - [`http1`]: HTTP/1.x towards both sides.
 //! - [`tunnel`], [`websocket`]: bytes passed through, and what is read from them.
 //! - [`ca`]: the certificate authority and the leaves it signs.
-//! - [`setup`]: the set-up page, answered by the proxy itself.
-//! - [`tls`]: TLS towards clients and servers.
-//! - [`body`]: where bodies come from and where they go, the seam between HTTP/1.1 and HTTP/2.
-//! - [`messages`]: event-stream and gRPC messages, tapped from bodies as they pass.
+//! - [`tls`]: TLS towards clients and servers; [`setup`]: the set-up page, answered by the proxy itself.
 //! - [`http2`]: HTTP/2 towards clients and servers, and its translation.
 //! - [`messages`]: event-stream and gRPC messages, tapped from bodies as they pass.
 //! - [`client`]: one connection of a client, and what CONNECT makes of it.
@@ -38,8 +35,10 @@ pub mod http2;
 pub mod message;
 pub mod messages;
 pub mod proxy;
+pub mod setup;
 pub mod stream;
 pub mod tee;
+pub mod tls;
 pub mod tunnel;
 pub mod watch;
 pub mod websocket;
@@ -48,5 +47,3 @@ mod worker;
 pub use config::ProxyConfig;
 pub use failure::ProxyError;
 pub use proxy::{Proxy, ProxyStatus};
-pub mod setup;
-pub mod tls;

@@ -81,15 +81,15 @@ async fn serve(core: &Rc<Core>, listener: tokio::net::TcpListener, mut stop: wat
                 if ticks.is_multiple_of(SWEEP) {
                     core.pool.sweep(core.watches.now_ms(), &core.slabs);
                 }
-                if let Some(batch) = core.flush() {
-                    let core = Rc::clone(core);
-                    tokio::task::spawn_local(async move { core.deliver(batch).await });
+                // While the recorder is behind, what gathers waits where it is.
+                if !core.is_delivering() && let Some(batch) = core.flush() {
+                    core.deliver_later(batch);
                 }
                 match *stop.borrow() {
                     Some(until) if Instant::now() >= until => core.watches.stop(StopPhase::Cut),
                     _ => {}
                 }
-                if listener.is_none() && Rc::strong_count(&open) == 1 {
+                if listener.is_none() && Rc::strong_count(&open) == 1 && !core.is_delivering() {
                     return;
                 }
             }

@@ -87,13 +87,17 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
         let request = match read_request(client, &near, first).await {
             Ok(Some(request)) => request,
             Ok(None) => break Next::Close,
-            Err(refused) => break refuse_unread(client, &near, *refused).await,
+            Err(refused) => break Box::pin(refuse_unread(client, &near, *refused)).await,
         };
         first = false;
         let next = match request_row(client, scope, request) {
-            Planned::Forward { request, route, row } => forward(client, &near, request, route, row).await,
-            Planned::Answer { request, row, answer } => respond(client, &near, Some(&request), row, answer).await,
-            Planned::Refuse { request, row, failure } => refuse(client, &near, Some(&request), row, &failure).await,
+            Planned::Forward { request, route, row } => Box::pin(forward(client, &near, request, route, row)).await,
+            Planned::Answer { request, row, answer } => {
+                Box::pin(respond(client, &near, Some(&request), row, answer)).await
+            }
+            Planned::Refuse { request, row, failure } => {
+                Box::pin(refuse(client, &near, Some(&request), row, &failure)).await
+            }
             Planned::Connect { host, port, authority } => {
                 let opened = near.write(&client.watch, b"HTTP/1.1 200 Connection established\r\n\r\n").await;
                 match opened {
@@ -113,7 +117,7 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
             return End::Connect { stream: near.into_stream(), host, port, authority };
         }
         Next::Abort => near.into_stream().abort(),
-        Next::Linger => linger(client, &near).await,
+        Next::Linger => Box::pin(linger(client, &near)).await,
         Next::Close | Next::Request => {
             client.watch.arm(LINGER);
             near.shutdown(&client.watch).await;
