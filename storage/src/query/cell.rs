@@ -13,7 +13,7 @@ use super::evaluate::header_columns;
 use crate::time::Timestamp;
 
 /// A BLAKE3 hash; in JSON 64 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HashHex(pub [u8; 32]);
 
 impl std::fmt::Display for HashHex {
@@ -109,12 +109,6 @@ impl Cell for HashHex {
     fn read(column: &ArrayRef, row: usize) -> Result<Self, ArrowError> {
         let hashes = column.as_fixed_size_binary_opt().ok_or_else(|| mismatch(column))?;
         hashes.value(row).try_into().map(Self).map_err(|_| mismatch(column))
-    }
-}
-
-impl Default for HashHex {
-    fn default() -> Self {
-        Self([0; 32])
     }
 }
 

@@ -71,10 +71,9 @@ fn body_in(part: &OpenPart, group: usize, hash: &[u8; 32]) -> Result<Option<Stor
         }
     }
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(part.file.clone(), part.metadata.clone());
-    if let Some(filter) = builder.get_row_group_column_bloom_filter(group, column)? {
-        if !filter.check(hash.as_slice()) {
-            return Ok(None);
-        }
+    let bloom_filter = builder.get_row_group_column_bloom_filter(group, column)?;
+    if bloom_filter.is_some_and(|filter| !filter.check(hash.as_slice())) {
+        return Ok(None);
     }
     let mut first = 0;
     let mut found = None;

@@ -176,9 +176,7 @@ impl Iterator for Requests {
 
     fn next(&mut self) -> Option<ExchangeRow> {
         if self.rows.is_empty() && self.error.is_none() {
-            if let Err(error) = self.fill() {
-                self.error = Some(error);
-            }
+            self.error = self.fill().err();
         }
         self.rows.pop_front()
     }

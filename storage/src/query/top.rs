@@ -142,7 +142,7 @@ impl Pass<'_> {
     fn is_before(&self, range: Option<(u64, u64)>) -> bool {
         match (range, self.after) {
             (Some((_, high)), Some(Ranked { key: Key::Number(after), .. })) => {
-                high < *after && self.sort.column.is_never_null()
+                high < *after && is_never_null(self.sort.column)
             }
             _ => false,
         }
@@ -193,14 +193,8 @@ impl Pass<'_> {
     }
 }
 
-trait NeverNull {
-    fn is_never_null(self) -> bool;
-}
-
-impl NeverNull for Column {
-    fn is_never_null(self) -> bool {
-        matches!(self, Self::Id | Self::Started | Self::Connection | Self::RequestSize | Self::ResponseSize)
-    }
+fn is_never_null(column: Column) -> bool {
+    matches!(column, Column::Id | Column::Started | Column::Connection | Column::RequestSize | Column::ResponseSize)
 }
 
 /// A value to order by.
