@@ -72,7 +72,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     let mut config = options.proxy.clone();
     config.refuse.extend(ui_address);
     let outlet = Outlet::new(sender, Arc::clone(&counters), when_full);
-    let proxy = match Proxy::start_with(config, weir_proxy::hooks::Hooks::default(), outlet, ids, budget.clone()) {
+    let proxy = match Proxy::start(config, Arc::clone(&authority), outlet, ids, budget.clone()) {
         Ok(proxy) => proxy,
         Err(error) => {
             // Nothing was recorded: no session is left behind.
