@@ -98,10 +98,6 @@ fn asks_in_every_manner_http_has() -> Result<()> {
     ensure!(zipped.body == nginx.file("/script.js")?, "{:?}", zipped.facts);
     let moved = curl(&weir, &["--location"], &nginx.url(Listener::Plain, "/moved"))?;
     ensure!(moved.body == nginx.file("/data.json")?, "{:?}", moved.facts);
-    let two = nginx.url(Listener::Plain, "/one.bin?second");
-    let reused =
-        curl(&weir, &["--next", "--silent", "--output", "/dev/null", &two], &nginx.url(Listener::Plain, "/one.bin"));
-    ensure!(reused.is_ok(), "{reused:?}");
     let odd = curl(&weir, &["--http1.1"], &origin.tls_url("/odd-headers"))?;
     let names: Vec<_> = odd.head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
     let sent = ["zEBRA", "Content-Length", "X-Multi", "Alpha", "X-Multi", "Set-Cookie", "Set-Cookie", "X-Empty"];
