@@ -144,7 +144,7 @@ impl Exchanges {
         let mut attempt = 1;
         loop {
             let acquired = if self.http1_only.get() {
-                Acquired::Http1(origin::acquire(stream, &self.origin, attempt > 1).await?)
+                Acquired::Http1(Box::new(origin::acquire(stream, &self.origin, attempt > 1).await?))
             } else {
                 links::acquire(stream, &self.origin).await?
             };
@@ -156,7 +156,7 @@ impl Exchanges {
                         return Err(Failure::new(Fault::ClientMalformed, "CONNECT needs a server that speaks HTTP/2."));
                     }
                     let reused = server.served > 0;
-                    (self.over_http1(stream, server, head, body, responder, recording).await, reused)
+                    (self.over_http1(stream, *server, head, body, responder, recording).await, reused)
                 }
             };
             let Outcome { fault, by_client, answered, took_body, replayable, .. } = outcome;
