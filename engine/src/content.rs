@@ -284,7 +284,7 @@ mod tests {
         let body = text();
         for coding in ["gzip", "deflate", "br", "zstd"] {
             let encoded = encode(coding, &body);
-            let decoded = decode(&encoded[..encoded.len() / 2], coding, Limits::default()).expect(coding);
+            let decoded = decode(&encoded[..encoded.len() / 10 * 9], coding, Limits::default()).expect(coding);
             assert!(decoded.is_partial, "{coding}");
             assert!(!decoded.bytes.is_empty() && body.starts_with(&decoded.bytes), "{coding}");
         }

@@ -145,8 +145,7 @@ fn media_type(given: &[String]) -> Result<Expr, FilterError> {
         // Parameters say nothing here: the column has none.
         let lower = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if lower == "*/*" {
-            let none = Literal::Text(String::new());
-            parts.push(Expr::Compare(Field::Column(Column::Type), Comparison::NotEqual, none));
+            parts.push(Expr::IsNull(Field::Column(Column::Type)).negated());
         } else if lower.contains('*') && lower.contains('/') {
             let pattern = LikePattern::from_glob(&lower).map_err(|problem| refuse(FLAG, value, problem))?;
             parts.push(Expr::Like(Field::Column(Column::Type), pattern));

@@ -1,5 +1,4 @@
-//! An exchange as a row: what each column will hold once it is written. Text that is not known is
-//! empty where the schema has no null (`type`, `device`, `client`, `server`).
+//! An exchange as a row: what each column will hold once it is written.
 
 use std::borrow::Cow;
 
@@ -53,17 +52,17 @@ impl Row for Exchange {
             Column::Device => match (&self.device, self.client) {
                 (Some(device), _) if !device.is_empty() => Value::from(&**device),
                 (_, Some(client)) => text(client.ip().to_string()),
-                _ => "".into(),
+                _ => Value::Null,
             },
-            Column::Client => self.client.map_or("".into(), |address| text(address.to_string())),
-            Column::Server => self.server.map_or("".into(), |address| text(address.to_string())),
+            Column::Client => self.client.map_or(Value::Null, |address| text(address.to_string())),
+            Column::Server => self.server.map_or(Value::Null, |address| text(address.to_string())),
             Column::Connection => self.connection.into(),
             Column::Started => Value::Timestamp(self.started_us),
             Column::Protocol => self.protocol.as_str().into(),
             Column::Method => Value::from(&*self.method),
             Column::Scheme => self.url.scheme().into(),
             Column::Domain => self.url.domain().into(),
-            Column::Type => self.media_type().map_or("".into(), Value::Text),
+            Column::Type => self.media_type().map_or(Value::Null, Value::Text),
             Column::Category => self.category().as_str().into(),
             Column::Port => self.url.port().into(),
             Column::Path => self.url.path().into(),

@@ -50,11 +50,11 @@ row! {
         /// Way into weir.
         source / "source": String,
         /// Label of the client.
-        device / "device": String,
+        device / "device": Option<String>,
         /// Address and port of the client.
-        client / "client": String,
+        client / "client": Option<String>,
         /// Address and port of the server.
-        server / "server": String,
+        server / "server": Option<String>,
         /// Row in `connections`.
         connection / "connection": u64,
         /// First byte of the request.
@@ -67,8 +67,8 @@ row! {
         scheme / "scheme": String,
         /// Host, lower case, no port.
         domain / "domain": String,
-        /// Media type of the response without parameters; empty: none.
-        media_type / "type": String,
+        /// Media type of the response without parameters.
+        media_type / "type": Option<String>,
         /// Group of media types.
         category / "category": String,
         /// Port as requested.
@@ -161,11 +161,11 @@ row! {
         /// Way into weir.
         source / "source": String,
         /// Label of the client.
-        device / "device": String,
+        device / "device": Option<String>,
         /// Address and port of the client.
-        client / "client": String,
+        client / "client": Option<String>,
         /// Address and port of the server.
-        server / "server": String,
+        server / "server": Option<String>,
         /// Host asked for.
         domain / "domain": Option<String>,
         /// Port asked for.
