@@ -35,7 +35,8 @@ impl Client {
     /// Sends one request and returns the document that came back.
     pub(crate) fn call(&self, method: Method, path: &str, document: Option<&Value>) -> Result<Value> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.exchange(method, path, document)).await });
+        let answer =
+            runtime.block_on(async { tokio::time::timeout(TIMEOUT, self.exchange(method, path, document)).await });
         answer.map_err(|_| anyhow!("the capture at {} does not answer; is it busy or stopped?", self.address))?
     }
 

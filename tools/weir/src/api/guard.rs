@@ -27,9 +27,10 @@ impl Refusal {
         match self {
             Self::Host => ("host_refused", "the Host is not this machine's; use the link that weir printed"),
             Self::Origin => ("origin_refused", "requests of other sites are refused; use the link that weir printed"),
-            Self::Token => {
-                ("token_needed", "the token is missing or wrong; use the link that weir printed, or Authorization: Bearer")
-            }
+            Self::Token => (
+                "token_needed",
+                "the token is missing or wrong; use the link that weir printed, or Authorization: Bearer",
+            ),
         }
     }
 }
@@ -85,7 +86,11 @@ impl Guard {
             .find(|(name, _)| *name == self.cookie)
             .map(|(_, value)| value);
         let query = || {
-            uri.query()?.split('&').filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == "token").map(|(_, v)| v)
+            uri.query()?
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .find(|(name, _)| *name == "token")
+                .map(|(_, v)| v)
         };
         if bearer.or(cookie).is_some_and(|given| self.token.is(given)) {
             Ok(Shown::Header)
@@ -147,7 +152,8 @@ mod tests {
 
     #[test]
     fn rebinding_and_other_sites_are_refused() {
-        for host in ["evil.example:5560", "127.0.0.1:80", "127.0.0.1", "127.0.0.1.evil.example:5560", "", "[::1]:5560"] {
+        for host in ["evil.example:5560", "127.0.0.1:80", "127.0.0.1", "127.0.0.1.evil.example:5560", "", "[::1]:5560"]
+        {
             assert_eq!(check(&[("host", host)], "/?token=TOKEN"), Err(Refusal::Host), "{host}");
         }
         assert_eq!(check(&[], "/?token=TOKEN"), Err(Refusal::Host));

@@ -91,9 +91,7 @@ fn reference(name: &str) -> Value {
 }
 
 fn parameters(id: &str) -> Vec<Value> {
-    let query = |name: &str, description: &str, kind: &str| {
-        json!({"name": name, "in": "query", "description": description, "schema": {"type": kind}})
-    };
+    let query = |name: &str, description: &str, kind: &str| json!({"name": name, "in": "query", "description": description, "schema": {"type": kind}});
     let filters = || {
         FILTERS.into_iter().map(|(name, description)| {
             json!({"name": name, "in": "query", "description": description, "explode": true,

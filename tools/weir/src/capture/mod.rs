@@ -65,8 +65,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     let ids = Arc::new(Ids::default());
     let budget = Budget::new(options.memory);
     let when_full = if args.shed { WhenFull::Shed } else { WhenFull::Wait };
-    let recorder =
-        Recorder::start(options.recorder(home), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
+    let recorder = Recorder::start(options.recorder(home), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
     let session = recorder.id();
 
     let mut config = options.proxy.clone();
@@ -120,7 +119,12 @@ struct Api {
 }
 
 impl Api {
-    fn start(listener: Option<std::net::TcpListener>, home: &Home, session: &str, running: &Arc<Running>) -> Result<Self> {
+    fn start(
+        listener: Option<std::net::TcpListener>,
+        home: &Home,
+        session: &str,
+        running: &Arc<Running>,
+    ) -> Result<Self> {
         let Some(listener) = listener else {
             return Ok(Self { link: None, _token_file: None, server: Mutex::new(None) });
         };

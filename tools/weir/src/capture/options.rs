@@ -10,11 +10,7 @@ use weir_storage::{Home, RecorderOptions};
 
 use super::ports;
 use crate::{
-    cli::{
-        CaptureArgs,
-        capture::Bodies,
-        values::Listen,
-    },
+    cli::{CaptureArgs, capture::Bodies, values::Listen},
     commands::Usage,
 };
 
@@ -58,7 +54,8 @@ impl Options {
     pub(super) fn from_args(args: &CaptureArgs) -> Result<Self> {
         let filters = args.filters.build().map_err(Usage::new)?;
         let listen = listen(args)?;
-        let upstream_proxy = args.upstream_proxy.as_deref().map(UpstreamProxy::parse).transpose().map_err(Usage::new)?;
+        let upstream_proxy =
+            args.upstream_proxy.as_deref().map(UpstreamProxy::parse).transpose().map_err(Usage::new)?;
         for file in &args.upstream_ca {
             if let Err(error) = std::fs::File::open(file) {
                 bail!("{} cannot be read: {error}; give a PEM file with --upstream-ca", file.display());
@@ -162,8 +159,25 @@ mod tests {
     #[test]
     fn everything_arrives() {
         let options = options(&[
-            "--bodies", "none", "--no-responses", "--memory", "64MiB", "--auth", "me:secret", "--passthrough", "a,b", "--threads",
-            "3", "--max-body", "1MiB", "--upstream-proxy", "http://p:3128", "--method", "GET", "--flush-interval", "200ms",
+            "--bodies",
+            "none",
+            "--no-responses",
+            "--memory",
+            "64MiB",
+            "--auth",
+            "me:secret",
+            "--passthrough",
+            "a,b",
+            "--threads",
+            "3",
+            "--max-body",
+            "1MiB",
+            "--upstream-proxy",
+            "http://p:3128",
+            "--method",
+            "GET",
+            "--flush-interval",
+            "200ms",
         ])
         .expect("options");
         let proxy = &options.proxy;

@@ -36,8 +36,12 @@ fn explain(address: SocketAddr, flag: &str, error: &io::Error) -> anyhow::Error 
         io::ErrorKind::AddrInUse => {
             let who = listener_of(address).map_or_else(|| "another program".to_owned(), |who| who.to_string());
             match next_free(address) {
-                Some(free) => anyhow!("{address} is in use by {who}; stop it, or take the next free port: {flag} {free}"),
-                None => anyhow!("{address} is in use by {who}; stop it, or take a free port: {flag} {}:0", address.ip()),
+                Some(free) => {
+                    anyhow!("{address} is in use by {who}; stop it, or take the next free port: {flag} {free}")
+                }
+                None => {
+                    anyhow!("{address} is in use by {who}; stop it, or take a free port: {flag} {}:0", address.ip())
+                }
             }
         }
         io::ErrorKind::AddrNotAvailable => {
@@ -80,7 +84,8 @@ pub(crate) fn listener_of(address: SocketAddr) -> Option<Listener> {
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str());
+        let holds =
+            |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str());
         if descriptors.flatten().any(holds) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             return Some(Listener { name: crate::output::text::one_line(name.trim()).into_owned(), pid });

@@ -64,8 +64,13 @@ impl Welcome<'_> {
     /// Says it, as JSON or for people, at once.
     pub(crate) fn print(&self, out: &mut Out) -> io::Result<()> {
         if out.json {
-            let ready =
-                Ready { event: "ready", session: self.session, proxy: self.proxy.to_string(), ui: self.ui, ca: self.ca };
+            let ready = Ready {
+                event: "ready",
+                session: self.session,
+                proxy: self.proxy.to_string(),
+                ui: self.ui,
+                ca: self.ca,
+            };
             out.json_line(&ready)?;
         } else {
             self.lines(out)?;
@@ -112,7 +117,11 @@ impl Welcome<'_> {
 /// A word for a POSIX shell: as it is, or in single quotes.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

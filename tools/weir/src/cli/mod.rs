@@ -238,13 +238,17 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
     /// Print where the certificate is
-    #[command(after_help = "Examples:\n  curl --cacert \"$(weir ca path)\" -x http://127.0.0.1:5559 https://example.com/")]
+    #[command(
+        after_help = "Examples:\n  curl --cacert \"$(weir ca path)\" -x http://127.0.0.1:5559 https://example.com/"
+    )]
     Path,
     /// Print the certificate's fingerprint, validity and where it is trusted
     #[command(after_help = "Examples:\n  weir ca show\n  weir ca show --json")]
     Show,
     /// Make this machine's browsers and programs trust the certificate
-    #[command(after_help = "Examples:\n  sudo -E weir ca install\n  weir ca install     only this user's browsers, without root")]
+    #[command(
+        after_help = "Examples:\n  sudo -E weir ca install\n  weir ca install     only this user's browsers, without root"
+    )]
     Install,
     /// Take that back
     #[command(after_help = "Examples:\n  sudo -E weir ca uninstall")]

@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, expected) in [("256MiB", 256 << 20), ("1GB", 1_000_000_000), ("64k", 65_536), ("12", 12), ("0.5g", 1 << 29)]
+        for (text, expected) in
+            [("256MiB", 256 << 20), ("1GB", 1_000_000_000), ("64k", 65_536), ("12", 12), ("0.5g", 1 << 29)]
         {
             assert_eq!(size(text), Ok(expected), "{text}");
         }

@@ -1,6 +1,10 @@
 //! `weir ca`: the certificate authority's files, and who trusts it.
 
-use std::{fs, io::Write, path::{Path, PathBuf}};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -75,7 +79,8 @@ fn show(home: &Home, out: &mut Out) -> Result<Outcome> {
         ("file", path.display().to_string()),
     ])?;
     writeln!(out)?;
-    let mut table = out.table(vec![Column::text("store").cut(Cut::Middle, 20), Column::text("trust").cut(Cut::End, 10)]);
+    let mut table =
+        out.table(vec![Column::text("store").cut(Cut::Middle, 20), Column::text("trust").cut(Cut::End, 10)]);
     for (store, trust) in &stores {
         let tone = if *trust == Trust::Trusted { Tone::Good } else { Tone::Warn };
         let (word, why) = word(trust);
@@ -97,7 +102,8 @@ fn word(trust: &Trust) -> (&'static str, Option<&str>) {
 fn change(home: &Home, out: &mut Out, install: bool) -> Result<Outcome> {
     let (authority, path) = load(home)?;
     let anchor = Anchor::of(&authority);
-    let machine = Machine::this().context("HOME is not set; set it to the home of the user whose browsers are meant")?;
+    let machine =
+        Machine::this().context("HOME is not set; set it to the home of the user whose browsers are meant")?;
     let changes = if install {
         trust::install(&anchor, &Target::ALL, &machine, false)
     } else {

@@ -34,7 +34,11 @@ pub(super) fn stop(session: Option<&str>, home: &Home, out: &mut Out) -> Result<
             break now;
         }
         if begun.elapsed() > STOP_LIMIT {
-            bail!("session {} has not ended after {} minutes; look at its terminal", entry.id, STOP_LIMIT.as_secs() / 60);
+            bail!(
+                "session {} has not ended after {} minutes; look at its terminal",
+                entry.id,
+                STOP_LIMIT.as_secs() / 60
+            );
         }
         std::thread::sleep(Duration::from_millis(50));
     };
@@ -76,7 +80,9 @@ pub(super) fn filter(args: &FilterCommandArgs, home: &Home, out: &mut Out) -> Re
     let filters = args.filters.build().map_err(Usage::new)?;
     let session = args.session.as_deref();
     let answer = match (filters.is_empty(), args.clear) {
-        (false, true) => return Err(Usage::new("--clear records everything and filters do not; give one of them").into()),
+        (false, true) => {
+            return Err(Usage::new("--clear records everything and filters do not; give one of them").into());
+        }
         (true, false) => call(home, session, Method::GET, "/api/v1/filter", None)?,
         _ => call(home, session, Method::PUT, "/api/v1/filter", Some(&json!({ "rules": filters })))?,
     };
@@ -118,7 +124,10 @@ fn running(home: &Home, selector: Option<&str>) -> Result<SessionEntry> {
 pub(super) fn client(home: &Home, entry: &SessionEntry) -> Result<Client> {
     let address = entry.ui.as_deref().with_context(|| {
         let pid = entry.pid.unwrap_or_default();
-        format!("session {} runs without a control API (--no-ui); press Ctrl-C in its terminal, or kill {pid}", entry.id)
+        format!(
+            "session {} runs without a control API (--no-ui); press Ctrl-C in its terminal, or kill {pid}",
+            entry.id
+        )
     })?;
     let address = address.parse().with_context(|| format!("session {} has no usable address", entry.id))?;
     let token = TokenFile::read(home.root(), &entry.id.to_string())

@@ -26,7 +26,8 @@ pub(super) fn man(dir: Option<&Path>, out: &mut Out) -> Result<Outcome> {
         Man::new(command).render(out)?;
         return Ok(Outcome::Done);
     };
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}; give a folder you can write to", dir.display()))?;
+    fs::create_dir_all(dir)
+        .with_context(|| format!("cannot create {}; give a folder you can write to", dir.display()))?;
     let written = count(&command);
     clap_mangen::generate_to(command, dir)
         .with_context(|| format!("cannot write to {}; give a folder you can write to", dir.display()))?;

@@ -80,7 +80,9 @@ fn verdict(ledger: &Ledger, running: bool) -> (Tone, String) {
     match ledger.lost() {
         0 if ledger.balances() => (Tone::Good, "balances: seen = kept + dropped, and nothing was lost".to_owned()),
         0 if running => (Tone::Info, "running: what is under way is neither kept nor dropped yet".to_owned()),
-        0 => (Tone::Warn, "does not balance: what was under way when the recorder ended is not accounted for".to_owned()),
+        0 => {
+            (Tone::Warn, "does not balance: what was under way when the recorder ended is not accounted for".to_owned())
+        }
         lost => (Tone::Bad, format!("{} dropped without having been asked for", units::count(lost))),
     }
 }

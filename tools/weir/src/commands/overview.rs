@@ -49,7 +49,11 @@ fn print(overview: &Overview, filtered: bool, top: Option<usize>, out: &mut Out)
         ("time", units::duration_us((seconds * 1e6) as u64)),
         (
             "bodies",
-            format!("{} sent, {} received", units::bytes(overview.request_bytes), units::bytes(overview.response_bytes)),
+            format!(
+                "{} sent, {} received",
+                units::bytes(overview.request_bytes),
+                units::bytes(overview.response_bytes)
+            ),
         ),
     ];
     let lost = overview.ledger.lost();

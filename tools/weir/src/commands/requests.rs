@@ -34,7 +34,10 @@ pub(super) fn run(args: &RequestsArgs, home: &Home, out: &mut Out) -> Result<Out
         if shown == 0 {
             writeln!(io::stderr(), "no requests; weir overview shows what the session holds")?;
         } else if cut_short && rows.next().is_some() {
-            writeln!(io::stderr(), "the first {ON_TERMINAL} of more; --limit and --offset show others, a filter fewer")?;
+            writeln!(
+                io::stderr(),
+                "the first {ON_TERMINAL} of more; --limit and --offset show others, a filter fewer"
+            )?;
         }
     }
     warn(rows.warnings());

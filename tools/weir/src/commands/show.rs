@@ -232,10 +232,7 @@ fn body(session: &Session, row: &ExchangeRow, half: Half, out: &mut Out) -> Resu
 }
 
 fn content_type(headers: &[HeaderLine]) -> &[u8] {
-    headers
-        .iter()
-        .find(|line| line.name.eq_ignore_ascii_case("content-type"))
-        .map_or(b"", |line| line.value.as_bytes())
+    headers.iter().find(|line| line.name.eq_ignore_ascii_case("content-type")).map_or(b"", |line| line.value.as_bytes())
 }
 
 /// Prints a body: JSON with line breaks, text as it is, anything else as bytes.

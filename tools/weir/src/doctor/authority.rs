@@ -63,9 +63,11 @@ fn trusted(authority: &Authority) -> Vec<Finding> {
             Some(match (kind.is_empty(), bad) {
                 (true, _) => return None,
                 (false, None) => Finding::ok(code, format!("{who} trust the certificate")),
-                (false, Some(Trust::Unknown(why))) => {
-                    Finding::warn(code, format!("whether {who} trust the certificate is not known: {why}"), "weir ca install")
-                }
+                (false, Some(Trust::Unknown(why))) => Finding::warn(
+                    code,
+                    format!("whether {who} trust the certificate is not known: {why}"),
+                    "weir ca install",
+                ),
                 (false, Some(_)) => Finding::warn(
                     code,
                     format!("{who} do not trust the certificate"),

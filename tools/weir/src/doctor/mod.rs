@@ -78,11 +78,8 @@ pub(crate) fn run(home: &Home, out: &mut Out) -> Result<Outcome> {
 }
 
 fn print(findings: &[Finding], out: &mut Out) -> Result<()> {
-    let mut table = out.table(vec![
-        Column::text("state"),
-        Column::text("code"),
-        Column::text("finding").cut(Cut::End, 20),
-    ]);
+    let mut table =
+        out.table(vec![Column::text("state"), Column::text("code"), Column::text("finding").cut(Cut::End, 20)]);
     for finding in findings {
         let (tone, word) = match finding.state {
             State::Ok => (Tone::Good, "ok"),

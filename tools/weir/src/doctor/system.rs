@@ -22,7 +22,12 @@ pub(super) fn check() -> Vec<Finding> {
     vec![
         files(),
         clock(SystemTime::now()),
-        helper("certutil", "certutil", "browsers' own stores (NSS) can be changed", "apt install libnss3-tools, to let weir ca install reach Chromium and Firefox"),
+        helper(
+            "certutil",
+            "certutil",
+            "browsers' own stores (NSS) can be changed",
+            "apt install libnss3-tools, to let weir ca install reach Chromium and Firefox",
+        ),
         kernel(),
         btf(Path::new("/sys/kernel/btf/vmlinux")),
         capabilities(),
@@ -38,7 +43,11 @@ fn files() -> Finding {
     if hard < FEW_FILES {
         Finding::warn("file_limit", message, format!("ulimit -n {FEW_FILES} or more, for many connections at once"))
     } else if soft < FEW_FILES {
-        Finding::warn("file_limit", format!("{} open files at once of {} allowed", units::count(soft), units::count(hard)), format!("ulimit -n {hard}, for many connections at once"))
+        Finding::warn(
+            "file_limit",
+            format!("{} open files at once of {} allowed", units::count(soft), units::count(hard)),
+            format!("ulimit -n {hard}, for many connections at once"),
+        )
     } else {
         Finding::ok("file_limit", format!("{} open files at once", units::count(soft)))
     }
@@ -116,10 +125,14 @@ fn capabilities() -> Finding {
 }
 
 fn libpcap() -> Finding {
-    let places = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-    let found = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten().find(|file| {
-        file.file_name().to_string_lossy().starts_with("libpcap.so")
-    });
+    let places =
+        ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+    let found = places
+        .iter()
+        .filter_map(|place| fs::read_dir(place).ok())
+        .flatten()
+        .flatten()
+        .find(|file| file.file_name().to_string_lossy().starts_with("libpcap.so"));
     match found {
         Some(file) => Finding::ok("libpcap", format!("{} is there", file.path().display())),
         None => Finding::warn(

@@ -202,10 +202,8 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
-    const ROWS: [[&str; 4]; 2] = [
-        ["1", "api.example.com", "/v1/users/4711/orders", "1.4 KiB"],
-        ["12", "日本.example", "/\x1b[2J", "17 B"],
-    ];
+    const ROWS: [[&str; 4]; 2] =
+        [["1", "api.example.com", "/v1/users/4711/orders", "1.4 KiB"], ["12", "日本.example", "/\x1b[2J", "17 B"]];
 
     #[test]
     fn in_full_without_a_terminal() {
