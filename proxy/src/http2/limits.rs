@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::ProxyConfig;
+
 /// Bounds of HTTP/2, for both sides.
 #[derive(Debug, Clone)]
 pub struct Http2Limits {
@@ -43,6 +45,24 @@ impl Default for Http2Limits {
             ping_after: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(90),
+        }
+    }
+}
+
+impl Http2Limits {
+    /// Towards clients, as configured.
+    #[must_use]
+    pub fn towards_clients(config: &ProxyConfig) -> Self {
+        Self { idle_timeout: config.limits.client_idle, ..Self::towards_servers(config) }
+    }
+
+    /// Towards servers, as configured.
+    #[must_use]
+    pub fn towards_servers(config: &ProxyConfig) -> Self {
+        Self {
+            max_header_list_size: u32::try_from(config.limits.head_bytes).unwrap_or(u32::MAX),
+            idle_timeout: config.upstream.timeouts.pool_idle,
+            ..Self::default()
         }
     }
 }

@@ -132,8 +132,12 @@ pub struct Outcome {
     pub fault: Option<Fault>,
     /// The response began before the request had ended.
     pub early: bool,
+    /// The client, not the server, ended it.
+    pub by_client: bool,
     /// The final response head went to the client.
     pub answered: bool,
+    /// Bytes of the request's body were taken from the client.
+    pub took_body: bool,
     /// The server did nothing with the request and no byte of its body was taken from the client: it may
     /// be sent again.
     pub replayable: bool,
@@ -199,12 +203,18 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
             }
         }
     };
-    let mut outcome = Outcome { early: early.get(), answered: client_out.is_some(), ..Outcome::default() };
+    let mut outcome = Outcome {
+        early: early.get(),
+        answered: client_out.is_some(),
+        took_body: took_body.get(),
+        ..Outcome::default()
+    };
     match end {
         // What is left of the request is of no use: dropping the stream says NO_ERROR (RFC 9113 §8.1).
         End::Complete => {}
         End::Client(fault, code) => {
             outcome.fault = Some(fault);
+            outcome.by_client = true;
             sink.abort(code.or(body.reset_code()).unwrap_or(Reason::CANCEL));
         }
         End::Server(error) => {

@@ -43,6 +43,23 @@ impl Slices {
         self.offsets.push(self.bytes.len() as i32);
     }
 
+    /// Bytes as text: UTF-8 as it is, anything else as ISO-8859-1.
+    fn push_text(&mut self, bytes: &[u8]) {
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+            self.bytes.extend_from_slice(bytes);
+        } else {
+            let mut utf8 = [0; 4];
+            for &byte in bytes {
+                self.bytes.extend_from_slice(char::from(byte).encode_utf8(&mut utf8).as_bytes());
+            }
+        }
+        self.end_row();
+    }
+
+    fn byte_len(&self) -> usize {
+        self.bytes.len() + self.offsets.len() * 4
+    }
+
     fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
         let slices = std::mem::take(self);
         (OffsetBuffer::new(ScalarBuffer::from(slices.offsets)), Buffer::from_vec(slices.bytes))
@@ -78,22 +95,8 @@ impl Texts {
         }
     }
 
-    /// Bytes as text: UTF-8 as it is, anything else as ISO-8859-1.
-    fn push_bytes(&mut self, bytes: &[u8]) {
-        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
-            self.slices.bytes.extend_from_slice(bytes);
-        } else {
-            let mut utf8 = [0; 4];
-            for &byte in bytes {
-                self.slices.bytes.extend_from_slice(char::from(byte).encode_utf8(&mut utf8).as_bytes());
-            }
-        }
-        self.slices.end_row();
-        self.present.append_non_null();
-    }
-
     pub(crate) fn byte_len(&self) -> usize {
-        self.slices.bytes.len() + self.slices.offsets.len() * 4
+        self.slices.byte_len()
     }
 
     fn finish_array(&mut self) -> Result<StringArray, ArrowError> {
@@ -265,24 +268,24 @@ impl Hashes {
 
 /// A column of header lists.
 pub(crate) struct HeaderLists {
-    names: Texts,
-    values: Texts,
+    names: Slices,
+    values: Slices,
     offsets: Vec<i32>,
 }
 
 impl Default for HeaderLists {
     fn default() -> Self {
-        Self { names: Texts::default(), values: Texts::default(), offsets: vec![0] }
+        Self { names: Slices::default(), values: Slices::default(), offsets: vec![0] }
     }
 }
 
 impl HeaderLists {
     pub(crate) fn push(&mut self, headers: &Headers) {
         for (name, value) in headers.iter() {
-            self.names.push_bytes(name);
-            self.values.push_bytes(value);
+            self.names.push_text(name);
+            self.values.push_text(value);
         }
-        self.offsets.push((self.names.slices.offsets.len() - 1) as i32);
+        self.offsets.push((self.names.offsets.len() - 1) as i32);
     }
 
     pub(crate) fn byte_len(&self) -> usize {
@@ -290,8 +293,9 @@ impl HeaderLists {
     }
 
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let names = self.names.finish_array()?;
-        let values = self.values.finish_array()?;
+        let [names, values] = [&mut self.names, &mut self.values].map(Slices::take);
+        let names = StringArray::try_new(names.0, names.1, None)?;
+        let values = StringArray::try_new(values.0, values.1, None)?;
         let lines = StructArray::try_new(header_fields(), vec![Arc::new(names), Arc::new(values)], None)?;
         let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(&mut self.offsets, vec![0])));
         let item = Arc::new(header_item());

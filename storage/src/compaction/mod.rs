@@ -33,9 +33,10 @@ pub struct MergePolicy {
 }
 
 impl Default for MergePolicy {
-    /// zstd takes about a third off what is live: a part of the lake is about 128 MiB.
+    /// zstd takes about a third off what is live: a part of the lake is about 128 MiB. What a busy
+    /// session flushes is not small, so that its rows are merged once only, into the lake.
     fn default() -> Self {
-        Self { lake_bytes: 192 << 20, small_bytes: 4 << 20, small_run: 64 }
+        Self { lake_bytes: 192 << 20, small_bytes: 256 << 10, small_run: 64 }
     }
 }
 

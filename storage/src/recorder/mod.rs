@@ -72,7 +72,7 @@ impl RecorderOptions {
             source: source.into(),
             filters: FilterSet::default(),
             flush_interval: Duration::from_secs(1),
-            flush_bytes: 16 << 20,
+            flush_bytes: 8 << 20,
             pending_bytes: 64 << 20,
             merge: MergePolicy::default(),
         }

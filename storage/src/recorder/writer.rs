@@ -114,11 +114,13 @@ impl Writer {
     fn publish(&mut self, flush: &mut Flush) -> Result<(), StorageError> {
         let dir = self.home.live_dir(&self.shared.id);
         Home::create_dir(&dir)?;
-        while let Some((table, batch)) = flush.batches.first() {
+        while let Some((table, batch)) = flush.batches.first_mut() {
             let table = *table;
             let next = self.next[table as usize];
+            // The sorted rows take the place of the others: there is one copy while they are written.
+            *batch = sorted(batch.clone(), table)?;
             let mut part = PartWriter::create(&dir, table.as_str(), table, Purpose::Live)?;
-            part.write(&sorted(batch.clone(), table)?)?;
+            part.write(batch)?;
             let rows = part.rows();
             part.publish(&Part::live_path(&self.home, &self.shared.id, table, next, next))?;
             self.next[table as usize] += 1;
