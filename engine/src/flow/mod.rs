@@ -49,7 +49,7 @@ pub(crate) struct Opening {
     pub(crate) opened_ns: i64,
     /// The capture began, or the handshake was lost, after the connection was made.
     pub(crate) midstream: bool,
-    /// Segments handed out carry acknowledgements of both directions.
+    /// How long the handshake took, where it was seen.
     pub(crate) connect_us: Option<u64>,
 }
 

@@ -161,11 +161,6 @@ impl Half {
         matches!(self.state, State::Start)
     }
 
-    /// Whether the body ends with the stream.
-    pub(crate) fn is_until_close(&self) -> bool {
-        matches!(self.state, State::UntilClose)
-    }
-
     /// Heads that may have been passed over since this was last asked.
     pub(crate) fn take_passed_over(&mut self) -> u32 {
         std::mem::take(&mut self.passed_over)

@@ -50,6 +50,8 @@ pub(crate) struct Conversation {
     pub(crate) exchanges: u64,
     /// Oddities of bytes under way, for the messages they belong to.
     pub(crate) odd: [Flags; 2],
+    /// How long the handshake took: told with the first exchange.
+    pub(crate) connect_us: Option<u64>,
     /// Inside a tunnel: the connection is told by the outer conversation.
     nested: bool,
     done: bool,
@@ -77,6 +79,7 @@ impl Conversation {
             answered: false,
             exchanges: 0,
             odd: [Flags::default(); 2],
+            connect_us: None,
             nested,
             done: false,
             probed: 0,
@@ -179,7 +182,8 @@ impl Consumer for Conversation {
         }
         let connection = cx.ids.next_connection();
         let ends = Ends { client: opening.client, server: opening.server, connection, flags, authority: None };
-        Some(Self::new(ends, opening.opened_ns, false))
+        let connect_us = opening.connect_us;
+        Some(Self { connect_us, ..Self::new(ends, opening.opened_ns, false) })
     }
 
     fn sender_is_client(bytes: &[u8]) -> Option<bool> {

@@ -65,6 +65,7 @@ impl Conversation {
         self.request_start = raw.start;
         let (framing, odd) = framing::of_request(&head);
         let mut draft = Draft::from_request(cx, &self.ends, head, framing, raw.start_ns);
+        draft.exchange.timings.connect_us = self.connect_us.take();
         let flags = &mut draft.exchange.flags;
         flags.set(std::mem::take(&mut self.odd[Direction::Sent as usize]));
         if odd {
