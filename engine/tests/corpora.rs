@@ -40,7 +40,6 @@ struct Seen {
     statuses: Counts,
     hosts: Counts,
     request_bytes: u64,
-    response_bytes: u64,
     exchanges: Vec<Exchange>,
 }
 
@@ -60,7 +59,6 @@ impl From<Outcome> for Seen {
             statuses: count(all.iter().filter_map(|exchange| exchange.status).map(|status| status.to_string())),
             hosts: count(requests().filter_map(host)),
             request_bytes: all.iter().map(|exchange| exchange.request_body.size).sum(),
-            response_bytes: all.iter().map(|exchange| exchange.response_body.size).sum(),
             exchanges: all,
         }
     }
@@ -125,7 +123,7 @@ fn suricata_check(seen: &Seen, check: &Value) -> Option<Check> {
                 "http.url" => exchange.url.as_str().ends_with(&text),
                 "http.hostname" => {
                     let host = exchange.request_headers.get("host").map(String::from_utf8_lossy).unwrap_or_default();
-                    host == text || exchange.url.domain() == text
+                    host == text || exchange.url.domain() == text.trim_matches(['[', ']'])
                 }
                 "http.length" => exchange.response_body.size.to_string() == text,
                 _ => true,

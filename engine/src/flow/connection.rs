@@ -125,6 +125,10 @@ impl<C: Consumer> Flow<C> {
         if !self.streams[side].known {
             self.streams[side].start(first, payload.is_empty());
         }
+        self.streams[side].seen = true;
+        if control.ack() && !self.streams[1 - side].known {
+            self.streams[1 - side].start(segment.acknowledgement, true);
+        }
         let ack = if control.ack() { self.streams[1 - side].acknowledge(segment.acknowledgement, arrival) } else { None };
         if !payload.is_empty() {
             self.payload(side, first, segment, ack, arrival, cx, counts);
@@ -149,6 +153,13 @@ impl<C: Consumer> Flow<C> {
         if stream.isn == Some(segment.sequence) {
             return true;
         }
+        let answers = answer && self.streams[1 - side].isn == Some(segment.acknowledgement.wrapping_sub(1));
+        if stream.known && stream.isn.is_none() && answers && self.client != Some(side) {
+            // What was seen before the handshake's answer was forged, or of an older connection.
+            self.streams[side] = Stream::default();
+            self.reset = false;
+        }
+        let stream = &self.streams[side];
         if stream.known {
             let expected = self.rival.map(|(_, isn)| isn.wrapping_add(1));
             let over = self.reset || self.streams.iter().any(|stream| stream.fin.is_some());
@@ -207,7 +218,7 @@ impl<C: Consumer> Flow<C> {
             }
         }
         let (stream, other) = pair(&mut self.streams, side);
-        let may_go = ack.is_none_or(|ack| ack <= other.next);
+        let may_go = !other.seen || ack.is_none_or(|ack| ack <= other.next);
         if offset == stream.next && !stream.has_waiting() && may_go {
             stream.advance(end);
             let piece = Piece { offset, bytes: payload, ack, time_ns: arrival.time_ns, segment_start };
@@ -256,7 +267,7 @@ impl<C: Consumer> Flow<C> {
 
     /// Whether something waits, or a hole is proven.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.streams.iter().any(|stream| stream.has_waiting() || stream.proof.is_some())
+        self.streams.iter().any(|stream| stream.has_waiting() || stream.seen && stream.proof.is_some())
     }
 
     /// Hands out what may go on; `force`: gives every hole up.
@@ -276,7 +287,7 @@ impl<C: Consumer> Flow<C> {
         loop {
             let (stream, other) = pair(&mut self.streams, side);
             let Some((offset, chunk)) = stream.first_waiting() else { break };
-            if offset != stream.next || chunk.ack.is_some_and(|ack| ack > other.next) {
+            if offset != stream.next || other.seen && chunk.ack.is_some_and(|ack| ack > other.next) {
                 break;
             }
             self.release(side, cx, counts);
@@ -317,7 +328,7 @@ impl<C: Consumer> Flow<C> {
         // Proven holes first: they let the other direction go on.
         for side in 0..2 {
             let stream = &self.streams[side];
-            let Some(proof) = stream.proof else { continue };
+            let Some(proof) = stream.proof.filter(|_| stream.seen) else { continue };
             let first = stream.first_waiting().map(|(offset, chunk)| (offset, chunk.arrival));
             let until = first.map_or(stream.acked, |(offset, _)| offset.min(stream.acked));
             // One number beyond the end and nothing there: a FIN that was not seen.
@@ -436,7 +447,7 @@ impl<C: Consumer> Flow<C> {
     pub(crate) fn deadline(&self) -> i64 {
         let end = self.end_of_silence();
         let since = |stream: &Stream| {
-            let proof = stream.proof.map(|arrival| arrival.time_ns + GRACE_NS);
+            let proof = stream.proof.filter(|_| stream.seen).map(|arrival| arrival.time_ns + GRACE_NS);
             let held = stream.first_waiting().map(|(offset, chunk)| {
                 chunk.arrival.time_ns + if offset == stream.next { GRACE_NS } else { PATIENCE_NS }
             });

@@ -12,6 +12,9 @@ const GATHER_BYTES: usize = 64 << 10;
 /// How far an acknowledgement may run ahead of what was seen (the largest window, RFC 7323 §2.3, is 1 GiB).
 const MAX_AHEAD: u64 = 1 << 30;
 
+/// How far a first acknowledgement may have overtaken the first bytes.
+const OVERTAKEN: u64 = 64 << 10;
+
 /// When something came: packet time, and count of packets in its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
@@ -46,6 +49,8 @@ pub(crate) struct Stream {
     pub(crate) known: bool,
     /// `next` was guessed from a segment without payload in the middle of a connection.
     tentative: bool,
+    /// A segment of this direction was seen.
+    pub(crate) seen: bool,
     /// The initial sequence number, when the SYN was seen.
     pub(crate) isn: Option<u32>,
     /// Highest offset the peer acknowledged.
@@ -98,7 +103,8 @@ impl Stream {
     pub(crate) fn settle(&mut self, offset: u64) {
         if self.tentative {
             self.tentative = false;
-            if offset == self.next + 1 {
+            // Or an acknowledgement that overtook the bytes it is for.
+            if offset == self.next + 1 || offset < self.next && self.next - offset < OVERTAKEN {
                 self.next = offset;
                 self.acked = self.acked.max(offset);
             }

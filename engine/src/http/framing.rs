@@ -59,6 +59,8 @@ pub(crate) fn of_response(head: &Head, method: Option<&[u8]>, upgrade_asked: boo
     match (coding, length) {
         (Coding::Chunked, length) => (Framing::Chunked { length }, odd || length.is_some()),
         (Coding::Maybe, length) => (Framing::Chunked { length }, true),
+        // A length with junk in it, and the connection closes anyway (RFC 9112 §6.3, rule 5).
+        (Coding::None, Some(_)) if odd && closes(&head.headers) && is_junk(&head.headers) => (Framing::UntilClose, true),
         (Coding::None, Some(length)) => (Framing::Length(length), odd),
         (Coding::None, None) => (Framing::UntilClose, odd),
     }
@@ -80,6 +82,15 @@ fn content_length(headers: &Headers) -> (Option<u64>, bool) {
     (length, odd)
 }
 
+fn closes(headers: &Headers) -> bool {
+    headers.get("connection").is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Whether a Content-Length is more than digits, or a list of them that contradicts itself in one line.
+fn is_junk(headers: &Headers) -> bool {
+    headers.get_all("content-length").any(|value| !value.trim_ascii().iter().all(u8::is_ascii_digit))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     None,
@@ -91,6 +102,13 @@ enum Coding {
 fn coding(headers: &Headers) -> Coding {
     let mut coding = Coding::None;
     for (name, value) in headers.iter() {
+        // A field line that begins with a blank was taken for the end of the one before it.
+        if coding == Coding::None && memchr::memmem::find(value, b"ransfer-").is_some() {
+            let word: Vec<u8> = letters(value).take(256).collect();
+            if memchr::memmem::find(&word, b"transferencodingchunked").is_some() {
+                coding = Coding::Maybe;
+            }
+        }
         // Most names are shorter or longer and are not looked at closely.
         if !(14..=40).contains(&name.len()) {
             continue;

@@ -29,8 +29,8 @@ pub(crate) enum StartLine {
 /// Where a head ends: behind its empty line. `from`: where an earlier search stopped. Fails with where to
 /// go on once there is more.
 ///
-/// An empty line is LF LF, LF CR LF, or one with more CRs; one with a lone blank in it only where no field
-/// line and no emptier line follows (servers and browsers differ).
+/// An empty line is LF LF or LF CR LF; one with blanks or more CRs in it only where no field line and no
+/// emptier line follows (servers and browsers differ).
 pub(crate) fn find_end(bytes: &[u8], from: usize) -> Result<usize, usize> {
     let mut at = from;
     while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
@@ -38,9 +38,10 @@ pub(crate) fn find_end(bytes: &[u8], from: usize) -> Result<usize, usize> {
         let mut next = line_end + 1;
         let blanks = bytes[next..].iter().take(4).take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0b)).count();
         next += blanks;
-        next += bytes[next..].iter().take(3).take_while(|byte| **byte == b'\r').count();
+        let returns = bytes[next..].iter().take(3).take_while(|byte| **byte == b'\r').count();
+        next += returns;
         match bytes.get(next) {
-            Some(b'\n') if blanks == 0 => return Ok(next + 1),
+            Some(b'\n') if blanks == 0 && returns < 2 => return Ok(next + 1),
             Some(b'\n') => match bytes.get(next + 1..) {
                 None | Some([]) => return Err(line_end),
                 Some([b'\r' | b'\n' | b' ' | b'\t', ..]) => {}
@@ -182,11 +183,26 @@ fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Headers {
     let mut found: Vec<(Range<usize>, Range<usize>)> = Vec::with_capacity(16);
     // Values that go on in the next line: gathered apart, since ranges cannot leave the line ends out.
     let mut folded: Vec<(usize, Vec<u8>)> = Vec::new();
+    // A name whose colon comes in a line behind it.
+    let mut name_alone: Option<Range<usize>> = None;
     for line in lines.by_ref() {
         let text = &bytes[line.clone()];
-        if matches!(text.first(), Some(b' ' | b'\t')) {
+        let begins_blank = matches!(text.first(), Some(b' ' | b'\t'));
+        if begins_blank && text.trim_ascii().is_empty() {
             *odd = true;
-            // Before the first field line there is nothing to go on from (RFC 9112 §2.2).
+            continue;
+        }
+        if let (Some(name), Some(b':')) = (&name_alone, text.trim_ascii().first()) {
+            let colon = line.start + memchr::memchr(b':', text).unwrap_or(0);
+            let value = bytes[colon + 1..line.end].trim_ascii();
+            let start = if value.is_empty() { line.end } else { value.as_ptr() as usize - bytes.as_ptr() as usize };
+            found.push((name.clone(), start..start + value.len()));
+            name_alone = None;
+            continue;
+        }
+        // Before the first field line there is nothing to go on from (RFC 9112 §2.2): one of its own.
+        if begins_blank && !(found.is_empty() && is_field_line(text.trim_ascii())) {
+            *odd = true;
             if let Some((_, value)) = found.last() {
                 let index = found.len() - 1;
                 if folded.last().is_none_or(|(at, _)| *at != index) {
@@ -203,12 +219,17 @@ fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Headers {
             continue;
         }
         if text.is_empty() {
-            break;
+            continue;
         }
+        let blank = text.len() - text.trim_ascii_start().len();
+        let line = line.start + blank..line.end;
+        let text = &bytes[line.clone()];
         let Some(colon) = memchr::memchr(b':', text) else {
             *odd = true;
+            name_alone = Some(line);
             continue;
         };
+        name_alone = None;
         if found.len() >= MAX_FIELD_LINES {
             *odd = true;
             break;

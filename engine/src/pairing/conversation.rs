@@ -10,6 +10,7 @@ use super::{
     draft::{Draft, Ends},
     queue::Queue,
     streams::Streams,
+    turns::Held,
     upgrade::Inside,
 };
 use crate::{
@@ -39,8 +40,15 @@ pub(crate) struct Conversation {
     pub(crate) answering: Option<u64>,
     /// The response being read answers no request that is known.
     pub(crate) alone: bool,
-    /// Where the messages being read begin.
-    pub(crate) request_start: u64,
+    /// Responses whose requests are not told yet, one behind the other.
+    pub(crate) held: Vec<Held>,
+    /// Offset behind all that the server is known to have sent.
+    pub(crate) received_until: u64,
+    /// When bytes last came.
+    pub(crate) last_ns: i64,
+    /// The client sent its FIN.
+    pub(crate) sent_ended: bool,
+    /// Where the response being read begins.
     pub(crate) response_start: u64,
     pub(crate) inside: Option<Box<Inside>>,
     /// A message head was seen.
@@ -72,7 +80,10 @@ impl Conversation {
             asking: None,
             answering: None,
             alone: false,
-            request_start: 0,
+            held: Vec::new(),
+            received_until: 0,
+            last_ns: opened_ns,
+            sent_ended: false,
             response_start: 0,
             inside: None,
             is_http: false,
@@ -195,6 +206,10 @@ impl Consumer for Conversation {
 
     fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
         self.bytes[direction as usize] += piece.bytes.len() as u64;
+        self.last_ns = piece.time_ns;
+        if direction == Direction::Received {
+            self.received_until = piece.offset + piece.bytes.len() as u64;
+        }
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);
             return;
@@ -224,7 +239,10 @@ impl Consumer for Conversation {
         }
         match direction {
             Direction::Sent => self.request_gap(cx, gap),
-            Direction::Received => self.response_gap(cx, gap),
+            Direction::Received => {
+                self.received_until = gap.offset + gap.len;
+                self.response_gap(cx, gap);
+            }
         }
     }
 
@@ -242,7 +260,10 @@ impl Consumer for Conversation {
             return;
         }
         match direction {
-            Direction::Sent => self.end_requests(cx, time_ns, Ending::Closed),
+            Direction::Sent => {
+                self.sent_ended = true;
+                self.end_requests(cx, time_ns, Ending::Closed);
+            }
             Direction::Received => self.end_responses(cx, time_ns, Ending::Closed),
         }
     }

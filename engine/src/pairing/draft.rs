@@ -38,6 +38,10 @@ pub(crate) struct Draft {
     pub(crate) exchange: Box<Exchange>,
     pub(crate) request: Phase,
     pub(crate) response: Phase,
+    /// A fault of the response, when another one is told already.
+    late_fault: Option<Fault>,
+    /// Its request is not told yet.
+    pub(crate) held: bool,
     request_body: Option<Collector>,
     response_body: Option<Collector>,
     started_ns: i64,
@@ -73,6 +77,8 @@ impl Draft {
             exchange,
             request: Phase::Waiting,
             response: Phase::Waiting,
+            held: false,
+            late_fault: None,
             request_body: None,
             response_body: None,
             started_ns: time_ns,
@@ -191,7 +197,11 @@ impl Draft {
         let exchange = &mut *self.exchange;
         if let Some(body) = body {
             let gap = body.has_gap().then_some(Fault::Gap);
-            exchange.error = exchange.error.or(fault).or(body.fault).or(gap);
+            let fault_of_body = fault.or(body.fault).or(gap);
+            if exchange.error.is_some() {
+                self.late_fault = fault_of_body;
+            }
+            exchange.error = exchange.error.or(fault_of_body);
             let body = body.finish(fault.is_some());
             *(if of_request { &mut exchange.request_body } else { &mut exchange.response_body }) = body;
         } else {
@@ -200,7 +210,24 @@ impl Draft {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.request == Phase::Done && self.response == Phase::Done
+        !self.held && self.request == Phase::Done && self.response == Phase::Done
+    }
+
+    /// Takes the response over that was read before its request was told.
+    pub(crate) fn adopt(&mut self, other: Self) {
+        let (mine, theirs) = (&mut *self.exchange, *other.exchange);
+        mine.status = theirs.status;
+        mine.reason = theirs.reason;
+        mine.response_headers = theirs.response_headers;
+        mine.response_body = theirs.response_body;
+        mine.flags.set(theirs.flags);
+        mine.error = mine.error.or(theirs.error.filter(|fault| *fault != Fault::RequestMissing)).or(other.late_fault);
+        if let (None, Some(reservation)) = (&mine.reservation, theirs.reservation) {
+            mine.reservation = Some(reservation);
+        }
+        self.answered_ns = other.answered_ns;
+        self.ended_ns = other.ended_ns;
+        self.response = Phase::Done;
     }
 
     /// Adds a trailer section to the header section, flagged.

@@ -15,10 +15,8 @@ use std::collections::VecDeque;
 
 /// Requests waiting for responses at most.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// A message is never shorter; used until the connection has shown its own.
-const MIN_MESSAGE: u64 = 24;
-/// Messages seen before their sizes are believed.
-const ENOUGH_SEEN: u32 = 2;
+/// A message is never shorter (`HTTP/1.1 304` and two line ends).
+const MIN_MESSAGE: u64 = 16;
 
 #[derive(Debug, Clone, Copy)]
 enum Item {
@@ -47,28 +45,15 @@ impl Item {
 pub(crate) enum Verdict {
     /// It answers this request.
     Answers(u64),
-    /// Its request was not seen, or cannot be told.
+    /// Its request was not seen.
     Alone,
+    /// It cannot be told yet; the end of the turn may tell ([`Queue::from_the_right`]), else [`Queue::pass`].
+    Ambiguous,
 }
 
-/// Sizes of whole messages in one direction.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Sizes {
-    smallest: u64,
-    count: u32,
-}
-
-impl Sizes {
-    pub(crate) fn saw(&mut self, size: u64) {
-        self.smallest = if self.count == 0 { size } else { self.smallest.min(size) };
-        self.count = self.count.saturating_add(1);
-    }
-
-    /// How many messages may lie in so many bytes whole.
-    fn fit(&self, bytes: u64) -> u64 {
-        let smallest = if self.count >= ENOUGH_SEEN { self.smallest * 7 / 8 } else { MIN_MESSAGE };
-        bytes / smallest.max(MIN_MESSAGE)
-    }
+/// How many messages may lie in so many bytes whole.
+fn fit(bytes: u64) -> u64 {
+    bytes / MIN_MESSAGE
 }
 
 /// Responses that were lost since one was last told.
@@ -90,8 +75,6 @@ pub(crate) struct Queue {
     pipelined: bool,
     /// Turns overlap: requests follow while earlier ones wait.
     overlapping: bool,
-    pub(crate) request_sizes: Sizes,
-    pub(crate) response_sizes: Sizes,
 }
 
 impl Queue {
@@ -144,7 +127,7 @@ impl Queue {
     /// Requests were lost: at least so many, and what fits into the bytes.
     pub(crate) fn lost_requests(&mut self, start: u64, at_least: u32, bytes: u64) {
         let at_least = u64::from(at_least);
-        let at_most = at_least.max(self.request_sizes.fit(bytes) + u64::from(at_least == 0));
+        let at_most = at_least.max(fit(bytes) + u64::from(at_least == 0));
         if let Some(Item::Hole { at_least: least, at_most: most, .. }) = self.items.back_mut() {
             (*least, *most) = (*least + at_least, *most + at_most + 1);
         } else {
@@ -155,7 +138,7 @@ impl Queue {
     /// Responses were lost up to `end`. `maybe`: heads that may have been passed over besides.
     pub(crate) fn lost_responses(&mut self, end: u64, at_least: u32, bytes: u64, maybe: u32) {
         // The first begins in the gap, others may lie in it whole; the last may go on behind it.
-        let fit = self.response_sizes.fit(bytes);
+        let fit = fit(bytes);
         self.skipped.at_least += u64::from(at_least);
         self.skipped.at_most += u64::from(at_least).max(1) + fit + u64::from(maybe);
         self.skipped.end = self.skipped.end.max(end);
@@ -197,9 +180,7 @@ impl Queue {
             }
             (Some(_), Some(_)) => {
                 drop(candidates);
-                self.skipped.at_least += 1;
-                self.skipped.at_most += 1;
-                Verdict::Alone
+                Verdict::Ambiguous
             }
             (None, _) => {
                 drop(candidates);
@@ -207,6 +188,45 @@ impl Queue {
                 Verdict::Alone
             }
         }
+    }
+
+    /// An ambiguous response stays alone: the next is counted one further.
+    pub(crate) fn pass(&mut self) {
+        self.skipped.at_least += 1;
+        self.skipped.at_most += 1;
+    }
+
+    /// Whether a request sent now, when the client had got all up to `seen`, would open a turn.
+    pub(crate) fn would_open_turn(&self, seen: u64) -> bool {
+        !self.overlapping && self.last_seen.is_none_or(|last| seen > last)
+    }
+
+    pub(crate) fn overlaps(&self) -> bool {
+        self.overlapping
+    }
+
+    /// The turn is over, and `count` responses up to its end were seen without a loss between them: the last
+    /// answers the last request, and so on back. Tells what each answers, in their order; requests before
+    /// them are added to `unanswered`. `None`: there are more than can be, so they are not what they seem.
+    pub(crate) fn from_the_right(&mut self, count: usize, unanswered: &mut Vec<u64>) -> Option<Vec<Option<u64>>> {
+        let most: u64 = self.items.iter().map(|item| item.slots().1).sum();
+        if self.items.is_empty() && self.skipped.at_least > 0 || !self.items.is_empty() && count as u64 + self.skipped.at_least > most {
+            return None;
+        }
+        let mut answers = vec![None; count];
+        for answer in answers.iter_mut().rev() {
+            match self.items.back() {
+                Some(Item::Request { id, .. }) => {
+                    *answer = Some(*id);
+                    self.items.pop_back();
+                }
+                _ => break,
+            }
+        }
+        let rest = self.items.len();
+        self.give_up(rest, unanswered);
+        self.skipped = Skipped::default();
+        Some(answers)
     }
 
     /// The items that may stand where this response is counted to.
@@ -315,18 +335,27 @@ mod tests {
     }
 
     #[test]
-    fn pipelined_with_a_lost_response_is_counted_or_left_alone() {
+    fn pipelined_with_a_lost_response_is_told_from_the_end() {
         let mut queue = Queue::default();
-        queue.response_sizes.saw(300);
-        queue.response_sizes.saw(300);
         for n in 0..4 {
             queue.request(n, n * 100, Some(0));
         }
         assert_eq!(response(&mut queue, 0, 400).0, Verdict::Answers(0));
-        // 300 bytes: the second's response, or the end of it and the third's head.
+        // 300 bytes: the second's response, or it and others.
         queue.lost_responses(600, 1, 300, 0);
-        assert_eq!(response(&mut queue, 600, 400).0, Verdict::Alone);
-        assert_eq!(response(&mut queue, 900, 400), (Verdict::Answers(3), vec![1, 2]));
+        assert_eq!(response(&mut queue, 600, 400).0, Verdict::Ambiguous);
+        assert!(queue.would_open_turn(1_200));
+        let mut unanswered = Vec::new();
+        assert_eq!(queue.from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
+        assert_eq!(unanswered, [1]);
+    }
+
+    #[test]
+    fn more_answers_than_questions_are_not_believed() {
+        let mut queue = Queue::default();
+        queue.request(0, 0, Some(0));
+        queue.lost_responses(600, 1, 600, 0);
+        assert_eq!(queue.from_the_right(1, &mut Vec::new()), None);
     }
 
     #[test]

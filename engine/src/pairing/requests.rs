@@ -44,7 +44,6 @@ impl Conversation {
                     if let Some(draft) = self.asking.and_then(|id| self.drafts.get_mut(&id)) {
                         draft.trailers(&Chunked::fields(&trailers), true);
                     }
-                    self.queue.request_sizes.saw(input.offset.saturating_sub(self.request_start));
                     self.request_through(cx, time_ns, None);
                 }
                 Step::BadBody => self.request_through(cx, time_ns, Some(Fault::BadChunk)),
@@ -62,7 +61,6 @@ impl Conversation {
             return;
         };
         self.is_http = true;
-        self.request_start = raw.start;
         let (framing, odd) = framing::of_request(&head);
         let mut draft = Draft::from_request(cx, &self.ends, head, framing, raw.start_ns);
         draft.exchange.timings.connect_us = self.connect_us.take();
@@ -82,6 +80,9 @@ impl Conversation {
             self.queue.forget(&mut unanswered);
             self.unanswered(cx, unanswered, time_ns);
         }
+        if let Some(seen) = raw.ack {
+            self.turn(cx, seen, time_ns);
+        }
         let id = self.add(draft);
         let waiting = self.queue.request(id, raw.start, raw.ack);
         if waiting && self.queue.is_pipelined() {
@@ -92,7 +93,6 @@ impl Conversation {
         self.asking = Some(id);
         self.requests.begin_body(framing);
         if framing == Framing::None {
-            self.queue.request_sizes.saw(raw.bytes.len() as u64);
             self.request_through(cx, time_ns, None);
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     Context, Conversation,
     draft::Draft,
-    queue::Verdict,
+    queue::{MAX_WAITING, Verdict},
     upgrade,
 };
 use crate::{
@@ -59,7 +59,8 @@ impl Conversation {
             match self.responses.step(&mut input, resume) {
                 Step::More => break,
                 Step::Head(raw) => {
-                    self.response_head(cx, &raw, was_lost, time_ns, input.bytes);
+                    let found = was_lost && at != Some(raw.start);
+                    self.response_head(cx, &raw, was_lost, found, time_ns);
                 }
                 Step::Body(bytes) => {
                     if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
@@ -70,14 +71,15 @@ impl Conversation {
                     if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
                         draft.trailers(&Chunked::fields(&trailers), false);
                     }
-                    self.queue.response_sizes.saw(input.offset.saturating_sub(self.response_start));
                     self.response_through(cx, time_ns, None);
                 }
                 Step::BadBody => {
+                    self.break_chain(cx, time_ns);
                     self.queue.lost_responses(input.offset, 0, 0, 1);
                     self.response_through(cx, time_ns, Some(Fault::BadChunk));
                 }
                 Step::HeadTooLarge => {
+                    self.break_chain(cx, time_ns);
                     cx.messages.unread("head_too_large");
                     self.queue.lost_responses(input.offset, 1, 0, 0);
                 }
@@ -98,8 +100,9 @@ impl Conversation {
         if text.is_empty() || sniff::response(text) || b"HTTP/".starts_with(text) {
             return true;
         }
-        let junk = memchr::memmem::find(&text[..text.len().min(MAX_JUNK)], b"HTTP/1.");
-        if let Some(junk) = junk.filter(|_| !self.answered || !self.queue.waits()) {
+        let looked = &text[..text.len().min(MAX_JUNK)];
+        let junk = memchr::memmem::find_iter(looked, b"HTTP/1.").find(|at| sniff::strict_response(&text[*at..]));
+        if let Some(junk) = junk.filter(|_| !self.answered && !self.ends.flags.has(Flags::MIDSTREAM)) {
             self.odd[Direction::Received as usize].set(Flags::MALFORMED);
             input.skip(blank + junk);
             return true;
@@ -125,14 +128,17 @@ impl Conversation {
         if self.is_http {
             cx.messages.unread("malformed");
         }
+        self.break_chain(cx, piece.time_ns);
         self.responses.lose();
         self.queue.lost_responses(input.offset + bytes.len() as u64, 0, bytes.len() as u64, 0);
         true
     }
 
-    fn response_head(&mut self, cx: &mut Context, raw: &RawHead, was_lost: bool, time_ns: i64, rest: &[u8]) {
+    /// `found`: by looking for a head behind a loss, not where one was known to be.
+    fn response_head(&mut self, cx: &mut Context, raw: &RawHead, was_lost: bool, found: bool, time_ns: i64) {
         let Some(head) = head::response(&raw.bytes) else {
             cx.messages.unread("malformed");
+            self.break_chain(cx, time_ns);
             self.responses.lose();
             self.queue.lost_responses(raw.start + raw.bytes.len() as u64, 0, raw.bytes.len() as u64, 0);
             return;
@@ -148,11 +154,27 @@ impl Conversation {
         if maybe > 0 {
             self.queue.lost_responses(raw.start, 0, 0, maybe);
         }
+        // Who pipelines must frame: a head that does not was found in a body.
+        if found && self.queue.is_pipelined() && framing::of_response(&head, None, false).0 == Framing::UntilClose {
+            self.responses.lose();
+            return;
+        }
         let mut unanswered = Vec::new();
-        let verdict = self.queue.response(raw.start, raw.ack, &mut unanswered);
+        let verdict = if found || !self.held.is_empty() {
+            Verdict::Ambiguous
+        } else {
+            self.queue.response(raw.start, raw.ack, &mut unanswered)
+        };
         self.unanswered(cx, unanswered, time_ns);
         let id = match verdict {
             Verdict::Answers(id) if self.drafts.contains_key(&id) => id,
+            Verdict::Ambiguous => {
+                if self.held.len() >= MAX_WAITING {
+                    self.break_chain(cx, time_ns);
+                }
+                let draft = Draft::without_request(cx, &self.ends, raw.start_ns);
+                self.hold(draft, raw.start, raw.ack, found)
+            }
             _ => {
                 let draft = Draft::without_request(cx, &self.ends, raw.start_ns);
                 self.add(draft)
@@ -168,14 +190,10 @@ impl Conversation {
         if was_lost {
             draft.exchange.flags.set(Flags::RESYNCHRONISED);
         }
-        let asked = !self.alone;
+        let asked = !self.alone && verdict != Verdict::Ambiguous;
         let method = asked.then(|| draft.exchange.method.as_bytes().as_ref());
         let upgrade_asked = asked && draft.exchange.request_headers.get("upgrade").is_some();
-        let (mut framing, odd) = framing::of_response(&head, method, upgrade_asked);
-        // Nobody knows whether it answers HEAD; a head right behind it tells.
-        if self.alone && sniff::strict_response(rest) {
-            framing = Framing::None;
-        }
+        let (framing, odd) = framing::of_response(&head, method, upgrade_asked);
         if odd {
             draft.exchange.flags.set(Flags::MALFORMED);
         }
@@ -183,7 +201,6 @@ impl Conversation {
         self.responses.begin_body(framing);
         match framing {
             Framing::None => {
-                self.queue.response_sizes.saw(raw.bytes.len() as u64);
                 self.response_through(cx, time_ns, None);
             }
             Framing::Tunnel => self.upgrade(cx, id, &head, raw, time_ns),
@@ -219,6 +236,7 @@ impl Conversation {
         }
         match lost {
             Some(lost) => {
+                self.break_chain(cx, gap.time_ns);
                 self.response_through(cx, gap.time_ns, (in_body == 0).then_some(Fault::Gap));
                 if lost.broken_head {
                     cx.messages.unread("gap_in_head");
@@ -234,9 +252,10 @@ impl Conversation {
     }
 
     pub(crate) fn end_responses(&mut self, cx: &mut Context, time_ns: i64, ending: Ending) {
+        let complete = self.responses.is_between_messages();
         let (head, whole) = self.responses.end();
         if let Some(raw) = head {
-            self.response_head(cx, &raw, false, time_ns, &[]);
+            self.response_head(cx, &raw, false, false, time_ns);
             self.responses.restart();
             self.response_through(cx, time_ns, None);
         }
@@ -248,5 +267,11 @@ impl Conversation {
             _ => Some(Fault::ServerClosed),
         };
         self.response_through(cx, time_ns, fault);
+        // The client closed first: it had all it asked for.
+        if complete && self.sent_ended && !self.queue.overlaps() && !self.held.is_empty() {
+            self.tell_from_the_right(cx, time_ns);
+        } else {
+            self.break_chain(cx, time_ns);
+        }
     }
 }

@@ -69,6 +69,10 @@ impl Inside {
 
     pub(crate) fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
         if let Self::Tunnel(ends, opened_ns) = self {
+            // Line ends that servers and clients put behind their heads.
+            if piece.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                return;
+            }
             let is_http = sniff::request(piece.bytes) || sniff::response(piece.bytes) || piece.bytes.starts_with(b"PRI * HTTP/2");
             *self = if is_http {
                 Self::Http(Box::new(Conversation::new(ends.clone(), *opened_ns, true)))

@@ -15,13 +15,13 @@ use weir_engine::{
 
 /// What came out of a capture.
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub exchanges: Vec<Exchange>,
-    pub messages: Vec<Message>,
-    pub connections: Vec<Connection>,
-    pub ledger: Ledger,
-    pub figures: ShardFigures,
-    pub tears: u64,
+pub(crate) struct Outcome {
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) ledger: Ledger,
+    pub(crate) figures: ShardFigures,
+    pub(crate) tears: u64,
 }
 
 impl Outcome {
@@ -36,13 +36,13 @@ impl Outcome {
     }
 }
 
-pub fn shard() -> Shard {
+pub(crate) fn shard() -> Shard {
     let options = ShardOptions { bodies: BodyPolicy::All, ..ShardOptions::default() };
     Shard::new(&options, Arc::new(Ids::default()), Budget::new(1 << 30))
 }
 
 /// Reads a capture to its end.
-pub fn read(input: impl Read + Send) -> Outcome {
+pub(crate) fn read(input: impl Read + Send) -> Outcome {
     let (mut shard, mut block, mut records) = (shard(), Block::new(), Vec::new());
     let mut reader = CaptureReader::new(input).expect("opens");
     while reader.next_block(&mut block).expect("reads") {
@@ -55,7 +55,7 @@ pub fn read(input: impl Read + Send) -> Outcome {
 }
 
 /// Takes frames to their end.
-pub fn run<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> Outcome {
+pub(crate) fn run<'a>(frames: impl IntoIterator<Item = Frame<'a>>) -> Outcome {
     let (mut shard, mut records) = (shard(), Vec::new());
     for frame in frames {
         shard.frame(&frame, &mut records);
@@ -72,7 +72,7 @@ fn finish(shard: &Shard, records: Vec<Record>) -> Outcome {
 }
 
 /// The folder of captures with expectations, when it is there.
-pub fn corpora() -> Option<PathBuf> {
+pub(crate) fn corpora() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora");
     let fixed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora");
     let named = std::env::var_os("WEIR_CORPORA").map(PathBuf::from);
