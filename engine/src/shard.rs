@@ -118,7 +118,11 @@ impl Shard {
         let fragments = self.decoder.fragments.counts;
         for (skip, count) in Skip::ALL.into_iter().zip(self.skipped) {
             // Frames kept for a datagram that never became whole are a loss of their own.
-            let count = if skip == Skip::Fragment { count.saturating_sub(fragments.waiting + fragments.incomplete) } else { count };
+            let count = if skip == Skip::Fragment {
+                count.saturating_sub(fragments.waiting + fragments.incomplete)
+            } else {
+                count
+            };
             if count > 0 {
                 packets.dropped.insert(skip.reason().to_owned(), count);
             }

@@ -64,7 +64,8 @@ impl Wire {
     fn packet(&mut self, from: usize, control: u8, payload: &[u8]) {
         self.now += 20_000;
         let to = 1 - from;
-        let (client, server) = (Ipv4Addr::new(10, 0, (self.connection >> 8) as u8, self.connection as u8), Ipv4Addr::new(192, 0, 2, 1));
+        let (client, server) =
+            (Ipv4Addr::new(10, 0, (self.connection >> 8) as u8, self.connection as u8), Ipv4Addr::new(192, 0, 2, 1));
         let (source, destination) = if from == 0 { (client, server) } else { (server, client) };
         let (sport, dport) = if from == 0 { (self.client_port, 80) } else { (80, self.client_port) };
         let syn = u32::from(control & 2 != 0);
@@ -84,7 +85,13 @@ impl Wire {
         bytes.extend(payload);
         let range = (self.sent[from], self.sent[from] + payload.len() as u64);
         self.sent[from] = range.1;
-        self.packets.push(Packet { time_ns: self.now, bytes, connection: self.connection, from_server: from == 1, range });
+        self.packets.push(Packet {
+            time_ns: self.now,
+            bytes,
+            connection: self.connection,
+            from_server: from == 1,
+            range,
+        });
     }
 
     fn send(&mut self, from: usize, bytes: &[u8], mss: usize) {
@@ -123,7 +130,10 @@ fn traffic(mix: Mix, random: &mut Random) -> (Vec<Packet>, Vec<Pair>) {
                     1 => "HEAD",
                     _ => "GET",
                 };
-                let mut request = format!("{method} /{id} HTTP/1.1\r\nHost: example.test\r\nUser-Agent: {}\r\n", "x".repeat(random.below(200) as usize));
+                let mut request = format!(
+                    "{method} /{id} HTTP/1.1\r\nHost: example.test\r\nUser-Agent: {}\r\n",
+                    "x".repeat(random.below(200) as usize)
+                );
                 if kind == 0 {
                     request.push_str(&format!("Content-Length: {}\r\n", body.len()));
                 }
@@ -142,7 +152,12 @@ fn traffic(mix: Mix, random: &mut Random) -> (Vec<Packet>, Vec<Pair>) {
                 // A body that looks like heads: nobody may take it for one.
                 let text = b"HTTP/1.1 200 OK\r\nX-Id: wrong\r\n\r\nGET /wrong HTTP/1.1\r\nHost: a\r\n\r\n";
                 let body: Vec<u8> = text.iter().copied().cycle().take(size).collect();
-                let mut answer = format!("HTTP/1.1 {} X\r\nServer: {}\r\nX-Id: {id}\r\n", if kind == 2 { 304 } else { 200 }, "s".repeat(random.below(100) as usize)).into_bytes();
+                let mut answer = format!(
+                    "HTTP/1.1 {} X\r\nServer: {}\r\nX-Id: {id}\r\n",
+                    if kind == 2 { 304 } else { 200 },
+                    "s".repeat(random.below(100) as usize)
+                )
+                .into_bytes();
                 if kind == 2 {
                     answer.extend(b"\r\n");
                 } else if kind == 3 {
@@ -189,7 +204,8 @@ fn score(outcome: &Outcome, packets: &[Packet], lost: &[bool], pairs: &[Pair]) -
         }
     }
     let whole = |connection: usize, server: bool, range: (u64, u64)| {
-        gone.get(&(connection, server)).is_none_or(|gone| gone.iter().all(|lost| lost.1 <= range.0 || lost.0 >= range.1))
+        gone.get(&(connection, server))
+            .is_none_or(|gone| gone.iter().all(|lost| lost.1 <= range.0 || lost.0 >= range.1))
     };
     let recoverable: HashSet<&str> = pairs
         .iter()
@@ -197,9 +213,14 @@ fn score(outcome: &Outcome, packets: &[Packet], lost: &[bool], pairs: &[Pair]) -
         .map(|pair| pair.id.as_str())
         .collect();
     let (mut right, mut wrong) = (0, Vec::new());
-    for exchange in outcome.exchanges.iter().filter(|exchange| !exchange.method.is_empty() && exchange.status.is_some()) {
+    for exchange in outcome.exchanges.iter().filter(|exchange| !exchange.method.is_empty() && exchange.status.is_some())
+    {
         let asked = exchange.url.path().trim_start_matches('/').to_owned();
-        let answered = exchange.response_headers.get("x-id").map(|id| String::from_utf8_lossy(id).into_owned()).unwrap_or_default();
+        let answered = exchange
+            .response_headers
+            .get("x-id")
+            .map(|id| String::from_utf8_lossy(id).into_owned())
+            .unwrap_or_default();
         if asked != answered {
             wrong.push(format!("{asked} got {answered}"));
         } else if recoverable.contains(asked.as_str()) {
@@ -239,7 +260,11 @@ const PIPELINED: Mix = Mix { connections: 60, turns: 12, pipelined: 6, max_body:
 #[test]
 fn nothing_lost_nothing_missing() {
     let mut random = Random(7);
-    for (name, mix) in [("keep-alive", KEEP_ALIVE), ("pipelined", PIPELINED), ("small segments", Mix { connections: 6, mss: 7, ..PIPELINED })] {
+    for (name, mix) in [
+        ("keep-alive", KEEP_ALIVE),
+        ("pipelined", PIPELINED),
+        ("small segments", Mix { connections: 6, mss: 7, ..PIPELINED }),
+    ] {
         let (packets, pairs) = traffic(mix, &mut random);
         let lost = vec![false; packets.len()];
         let outcome = run(frames(&packets, &lost));
@@ -255,9 +280,12 @@ fn losses_cost_only_what_they_hit() {
     println!("{:<34} {:>8} {:>8} {:>7} {:>6}", "mix, loss", "pairs", "whole", "right", "wrong");
     let mut failed = Vec::new();
     for (name, mix) in [("keep-alive", KEEP_ALIVE), ("pipelined", PIPELINED)] {
-        for (how, per_mille, run_len, only_server) in
-            [("1 %", 10, 1, false), ("1 % in runs of 5", 10, 5, false), ("1 % of the server's", 10, 1, true), ("5 %", 50, 1, false)]
-        {
+        for (how, per_mille, run_len, only_server) in [
+            ("1 %", 10, 1, false),
+            ("1 % in runs of 5", 10, 5, false),
+            ("1 % of the server's", 10, 1, true),
+            ("5 %", 50, 1, false),
+        ] {
             let (mut recoverable, mut right, mut all, mut wrong) = (0, 0, 0, Vec::new());
             for seed in 1..=3 {
                 let mut random = Random(seed * 0x9e37_79b9);

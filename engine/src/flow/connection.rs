@@ -129,7 +129,8 @@ impl<C: Consumer> Flow<C> {
         if control.ack() && !self.streams[1 - side].known {
             self.streams[1 - side].start(segment.acknowledgement, true);
         }
-        let ack = if control.ack() { self.streams[1 - side].acknowledge(segment.acknowledgement, arrival) } else { None };
+        let ack =
+            if control.ack() { self.streams[1 - side].acknowledge(segment.acknowledgement, arrival) } else { None };
         if !payload.is_empty() {
             self.payload(side, first, segment, ack, arrival, cx, counts);
         }
@@ -403,7 +404,8 @@ impl<C: Consumer> Flow<C> {
             None => 1 - lower_port,
         });
         let end = |side: usize| self.key.ends[side].0.with_port(self.key.ends[side].1);
-        let connect_us = self.handshake_ns.map(|at| (at - self.opened_ns).max(0) as u64 / 1_000).filter(|_| !self.midstream);
+        let connect_us =
+            self.handshake_ns.map(|at| (at - self.opened_ns).max(0) as u64 / 1_000).filter(|_| !self.midstream);
         let opening = Opening {
             client: end(client),
             server: end(1 - client),
@@ -454,7 +456,12 @@ impl<C: Consumer> Flow<C> {
             proof.into_iter().chain(held).min()
         };
         let lost_fin = |stream: &Stream| !stream.has_waiting() && stream.acked == stream.next + 1;
-        self.streams.iter().filter(|stream| !lost_fin(stream)).filter_map(since).min().map_or(end, |blocked| blocked.min(end))
+        self.streams
+            .iter()
+            .filter(|stream| !lost_fin(stream))
+            .filter_map(since)
+            .min()
+            .map_or(end, |blocked| blocked.min(end))
     }
 }
 

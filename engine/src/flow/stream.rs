@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn all_overlaps_of_three_chunks() {
         const LEN: u64 = 6;
-        let ranges: Vec<(u64, u64)> = (0..LEN).flat_map(|start| (start + 1..=LEN).map(move |end| (start, end))).collect();
+        let ranges: Vec<(u64, u64)> =
+            (0..LEN).flat_map(|start| (start + 1..=LEN).map(move |end| (start, end))).collect();
         for first in &ranges {
             for second in &ranges {
                 for third in &ranges {

@@ -60,7 +60,9 @@ pub(crate) fn of_response(head: &Head, method: Option<&[u8]>, upgrade_asked: boo
         (Coding::Chunked, length) => (Framing::Chunked { length }, odd || length.is_some()),
         (Coding::Maybe, length) => (Framing::Chunked { length }, true),
         // A length with junk in it, and the connection closes anyway (RFC 9112 §6.3, rule 5).
-        (Coding::None, Some(_)) if odd && closes(&head.headers) && is_junk(&head.headers) => (Framing::UntilClose, true),
+        (Coding::None, Some(_)) if odd && closes(&head.headers) && is_junk(&head.headers) => {
+            (Framing::UntilClose, true)
+        }
         (Coding::None, Some(length)) => (Framing::Length(length), odd),
         (Coding::None, None) => (Framing::UntilClose, odd),
     }

@@ -31,6 +31,20 @@ pub(crate) struct RawHead {
     pub(crate) start_ns: i64,
 }
 
+impl RawHead {
+    /// A head that was found may begin in the end of a body that looks like one: the last start line counts.
+    pub(crate) fn drop_what_precedes_the_last_start(&mut self) {
+        let last =
+            memchr::memmem::rfind_iter(&self.bytes, b"HTTP/1.").find(|at| sniff::strict_response(&self.bytes[*at..]));
+        if let Some(last) = last {
+            // Which segment begins with it is not known any more.
+            self.ack = self.ack.filter(|_| last == 0);
+            self.start += last as u64;
+            self.bytes = self.bytes.slice(last..);
+        }
+    }
+}
+
 /// What was lost when the way was lost, in messages that may have begun there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost {
@@ -66,11 +80,24 @@ enum State {
     /// Between messages: line ends are skipped.
     Start,
     /// In a head that does not lie in one piece.
-    Head { buffer: BytesMut, searched: usize, start: u64, ack: Option<u64>, start_ns: i64 },
+    Head {
+        buffer: BytesMut,
+        searched: usize,
+        start: u64,
+        ack: Option<u64>,
+        start_ns: i64,
+    },
     Length(u64),
-    Chunked { decoder: Chunked, length: Option<u64>, taken: u64 },
+    Chunked {
+        decoder: Chunked,
+        length: Option<u64>,
+        taken: u64,
+    },
     /// Decided by the first bytes.
-    Unlikely { length: Option<u64>, chunked: bool },
+    Unlikely {
+        length: Option<u64>,
+        chunked: bool,
+    },
     UntilClose,
     /// Bytes are passed over until a message begins.
     Lost,

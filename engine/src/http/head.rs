@@ -79,11 +79,8 @@ pub(crate) fn request(bytes: &Bytes) -> Option<Head> {
     }
     let protocol = if version.is_empty() { Protocol::Http09 } else { version_of(version, &mut odd) };
     odd |= target.contains(&b' ');
-    let start = StartLine::Request {
-        method: bytes.slice_ref(&text[..method_len]),
-        target: bytes.slice_ref(target),
-        protocol,
-    };
+    let start =
+        StartLine::Request { method: bytes.slice_ref(&text[..method_len]), target: bytes.slice_ref(target), protocol };
     Some(Head { start, headers: fields(&mut lines, &mut odd), odd })
 }
 
@@ -279,7 +276,9 @@ mod tests {
         assert!(head.odd);
         let fields: Vec<_> = head.headers.iter().collect();
         assert_eq!(fields, [(&b"Host"[..], &b"x"[..]), (b"A", b"1 2 3"), (b"B", b"")]);
-        assert!(matches!(head.start, StartLine::Request { target, protocol: Protocol::Http11, .. } if target == "/a b"));
+        assert!(
+            matches!(head.start, StartLine::Request { target, protocol: Protocol::Http11, .. } if target == "/a b")
+        );
         assert!(!read("GET / HTTP/1.0\r\nA: b\r\n\r\n").odd);
         assert!(matches!(read("GET /\r\n").start, StartLine::Request { protocol: Protocol::Http09, .. }));
     }

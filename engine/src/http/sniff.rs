@@ -5,8 +5,22 @@ pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Methods of the IANA registry that are common enough to be believed without a version behind the target.
 const METHODS: [&[u8]; 16] = [
-    b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PROPFIND", b"PROPPATCH",
-    b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"REPORT",
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"PUT",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"REPORT",
 ];
 
 /// Bytes of a request line that are looked at.
@@ -19,8 +33,10 @@ pub(crate) fn response(bytes: &[u8]) -> bool {
 
 /// Whether a whole, well-formed status line stands here: what resynchronisation asks for.
 pub(crate) fn strict_response(bytes: &[u8]) -> bool {
-    let well_formed = |line: &[u8]| matches!(line, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, rest @ ..]
-        if (b'1'..=b'9').contains(a) && b.is_ascii_digit() && c.is_ascii_digit() && matches!(rest, [] | [b' ' | b'\r', ..]));
+    let well_formed = |line: &[u8]| {
+        matches!(line, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, rest @ ..]
+        if (b'1'..=b'9').contains(a) && b.is_ascii_digit() && c.is_ascii_digit() && matches!(rest, [] | [b' ' | b'\r', ..]))
+    };
     match memchr::memchr(b'\n', &bytes[..bytes.len().min(1_024)]) {
         Some(end) => well_formed(&bytes[..end]),
         None => false,
@@ -39,7 +55,11 @@ fn known_method(bytes: &[u8]) -> bool {
 
 /// Whether a request line with a version stands here (or, when the line goes on, a known method).
 pub(crate) fn strict_request(bytes: &[u8]) -> bool {
-    let token = bytes.iter().take(33).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')).count();
+    let token = bytes
+        .iter()
+        .take(33)
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        .count();
     if token == 0 || token > 32 || bytes.get(token) != Some(&b' ') || bytes.starts_with(b"HTTP/") {
         return false;
     }

@@ -63,7 +63,8 @@ struct Inflate {
 impl WebSocket {
     /// `deflate`: whether permessage-deflate was agreed on, and whether this direction keeps its window.
     pub(crate) fn new(deflate: Option<bool>) -> Self {
-        let inflate = deflate.map(|keep_context| Inflate { decompress: Decompress::new(false), keep_context, broken: false });
+        let inflate =
+            deflate.map(|keep_context| Inflate { decompress: Decompress::new(false), keep_context, broken: false });
         Self { header: Vec::with_capacity(14), frame: None, message: None, control: None, inflate, lost: false }
     }
 
@@ -100,7 +101,14 @@ impl WebSocket {
 
     fn begin_frame(&mut self) {
         let [first, second, rest @ ..] = &*self.header else { return };
-        let (length_len, masked) = (match second & 0x7f { 126 => 2, 127 => 8, _ => 0 }, second & 0x80 != 0);
+        let (length_len, masked) = (
+            match second & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => 0,
+            },
+            second & 0x80 != 0,
+        );
         if rest.len() < length_len + if masked { 4 } else { 0 } {
             return;
         }
@@ -236,7 +244,13 @@ impl Inflate {
                 let moved = out.len() > before || (self.decompress.total_in() - begun) as usize > used;
                 match status {
                     Ok(Status::StreamEnd) => break,
-                    Ok(_) if !moved || out.len() < out.capacity() && (self.decompress.total_in() - begun) as usize == part.len() => break,
+                    Ok(_)
+                        if !moved
+                            || out.len() < out.capacity()
+                                && (self.decompress.total_in() - begun) as usize == part.len() =>
+                    {
+                        break;
+                    }
                     Ok(_) => {}
                     Err(_) => {
                         self.broken = true;

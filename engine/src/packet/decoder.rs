@@ -30,7 +30,12 @@ pub(crate) struct Decoder {
 enum Found<'a> {
     Segment(Segment<'a>),
     /// A datagram became whole; its header told these.
-    Whole { protocol: u8, bytes: Vec<u8>, datagram: (super::Address, super::Address), frames: u64 },
+    Whole {
+        protocol: u8,
+        bytes: Vec<u8>,
+        datagram: (super::Address, super::Address),
+        frames: u64,
+    },
 }
 
 impl Decoder {
@@ -143,7 +148,13 @@ fn inside<'a>(datagram: &Datagram<'a>, verify: bool) -> Result<Inside<'a>, Skip>
     Ok(Inside::Next(next))
 }
 
-fn walk<'a>(fragments: &mut Fragments, time_ns: i64, mut next: Next<'a>, cut: usize, verify: bool) -> Result<Found<'a>, Skip> {
+fn walk<'a>(
+    fragments: &mut Fragments,
+    time_ns: i64,
+    mut next: Next<'a>,
+    cut: usize,
+    verify: bool,
+) -> Result<Found<'a>, Skip> {
     for _ in 0..MAX_DEPTH {
         let data = next.data;
         let datagram = match next.layer {
@@ -252,7 +263,11 @@ mod tests {
         let cases: Vec<(&str, LinkType, Vec<u8>)> = vec![
             ("padding", LinkType::ETHERNET, [&frame[..], &[0; 5]].concat()),
             ("ipv6", LinkType::ETHERNET, ether(0x86dd, &six)),
-            ("extension", LinkType::RAW, ip6(0, &[&[60, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], &tcp_bytes(b"x")].concat())),
+            (
+                "extension",
+                LinkType::RAW,
+                ip6(0, &[&[60, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], &tcp_bytes(b"x")].concat()),
+            ),
             ("vlan", LinkType::ETHERNET, ether(0x88a8, &[&[0, 1, 0x81, 0, 0, 2, 8, 0][..], &plain].concat())),
             ("mpls", LinkType::ETHERNET, ether(0x8847, &[&[0, 1, 0, 9, 0, 1, 1, 9][..], &plain].concat())),
             ("pppoe", LinkType::ETHERNET, ether(0x8864, &[&[0x11, 0, 0, 1, 0, 9, 0, 0x21][..], &plain].concat())),
@@ -264,16 +279,43 @@ mod tests {
             ("ppp", LinkType::PPP, [&[0xff, 3, 0, 0x21][..], &plain].concat()),
             ("chdlc", LinkType::C_HDLC, [&[0x0f, 0, 8, 0][..], &plain].concat()),
             ("nflog", LinkType::NFLOG, [&[2, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0, 0, 45, 0, 9, 0][..], &plain].concat()),
-            ("wifi", LinkType::IEEE802_11_RADIOTAP, [&[0, 0, 8, 0, 0, 0, 0, 0, 0x88, 1][..], &[0; 24], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &plain].concat()),
+            (
+                "wifi",
+                LinkType::IEEE802_11_RADIOTAP,
+                [&[0, 0, 8, 0, 0, 0, 0, 0, 0x88, 1][..], &[0; 24], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &plain].concat(),
+            ),
             ("gre", LinkType::RAW, ip4(47, 0, &[&[0x20, 0, 8, 0, 0, 0, 0, 1][..], &plain].concat())),
-            ("erspan", LinkType::RAW, ip4(47, 0, &[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0][..], &frame].concat())),
+            (
+                "erspan",
+                LinkType::RAW,
+                ip4(47, 0, &[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0][..], &frame].concat()),
+            ),
             ("ipip", LinkType::RAW, ip4(4, 0, &plain)),
             ("6in4", LinkType::RAW, ip4(41, 0, &six)),
             ("vxlan", LinkType::RAW, ip4(17, 0, &udp_bytes(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &frame].concat()))),
-            ("geneve", LinkType::RAW, ip4(17, 0, &udp_bytes(6081, &[&[1, 0, 0x65, 0x58, 0, 0, 0, 0, 1, 2, 3, 4][..], &frame].concat()))),
-            ("gtp", LinkType::RAW, ip4(17, 0, &udp_bytes(2152, &[&[0x32, 0xff, 0, (plain.len() + 4) as u8, 0, 0, 0, 1, 0, 1, 0, 0][..], &plain].concat()))),
+            (
+                "geneve",
+                LinkType::RAW,
+                ip4(17, 0, &udp_bytes(6081, &[&[1, 0, 0x65, 0x58, 0, 0, 0, 0, 1, 2, 3, 4][..], &frame].concat())),
+            ),
+            (
+                "gtp",
+                LinkType::RAW,
+                ip4(
+                    17,
+                    0,
+                    &udp_bytes(
+                        2152,
+                        &[&[0x32, 0xff, 0, (plain.len() + 4) as u8, 0, 0, 0, 1, 0, 1, 0, 0][..], &plain].concat(),
+                    ),
+                ),
+            ),
             ("teredo", LinkType::RAW, ip4(17, 0, &udp_bytes(3544, &six))),
-            ("ayiya", LinkType::RAW, ip4(17, 0, &udp_bytes(5072, &[&[0x42, 0x52, 0x11, 41, 0, 0, 0, 0][..], &[0; 36], &six].concat()))),
+            (
+                "ayiya",
+                LinkType::RAW,
+                ip4(17, 0, &udp_bytes(5072, &[&[0x42, 0x52, 0x11, 41, 0, 0, 0, 0][..], &[0; 36], &six].concat())),
+            ),
         ];
         for (name, link, data) in cases {
             let mut decoder = Decoder::default();

@@ -110,7 +110,8 @@ impl Fragments {
 
     fn expire(&mut self, time_ns: i64) {
         while let Some((key, serial)) = self.order.front().copied() {
-            let begun_ns = self.partials.get(&key).filter(|partial| partial.serial == serial).map(|partial| partial.begun_ns);
+            let begun_ns =
+                self.partials.get(&key).filter(|partial| partial.serial == serial).map(|partial| partial.begun_ns);
             match begun_ns {
                 Some(begun_ns) if time_ns - begun_ns <= TIMEOUT_NS && self.partials.len() < MAX_DATAGRAMS => break,
                 Some(_) => self.give_up(&key),
@@ -163,7 +164,8 @@ impl Partial {
         // Merge the new range into the list.
         let first = self.have.partition_point(|range| range.1 < start);
         let last = self.have.partition_point(|range| range.0 <= end);
-        let merged = self.have[first..last].iter().fold((start, end), |all, range| (all.0.min(range.0), all.1.max(range.1)));
+        let merged =
+            self.have[first..last].iter().fold((start, end), |all, range| (all.0.min(range.0), all.1.max(range.1)));
         self.have.splice(first..last, [merged]);
         overlap
     }
@@ -180,7 +182,8 @@ mod tests {
     fn add(fragments: &mut Fragments, offset: usize, more: bool, payload: &[u8]) -> Option<Vec<u8>> {
         let fragment = Fragment { identification: 7, offset, more };
         let address = Address::v4([1, 2, 3, 4]);
-        let datagram = Datagram { source: address, destination: address, protocol: 6, payload, cut: 0, fragment: Some(fragment) };
+        let datagram =
+            Datagram { source: address, destination: address, protocol: 6, payload, cut: 0, fragment: Some(fragment) };
         match fragments.add(0, &datagram, fragment) {
             Outcome::Whole { bytes, .. } => Some(bytes),
             Outcome::Waiting => None,

@@ -33,7 +33,10 @@ pub(crate) fn gre(data: &[u8]) -> Result<Next<'_>, Skip> {
             Ok(Next { layer: Layer::Ethernet, data: from(inside, if optional { 20 } else { 12 })? })
         }
         // Cisco's WCCP: a redirect header of four bytes may stand before the datagram.
-        0x883e => Ok(Next { layer: Layer::Ip, data: if inside.first().is_some_and(|byte| byte >> 4 == 4) { inside } else { from(inside, 4)? } }),
+        0x883e => Ok(Next {
+            layer: Layer::Ip,
+            data: if inside.first().is_some_and(|byte| byte >> 4 == 4) { inside } else { from(inside, 4)? },
+        }),
         kind => ethernet::ether_type(kind, inside),
     }
 }

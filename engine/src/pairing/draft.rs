@@ -264,7 +264,8 @@ fn keep_response(policy: BodyPolicy, exchange: &Exchange) -> Keep {
         BodyPolicy::All => Keep::Store,
         BodyPolicy::None => Keep::Count,
         BodyPolicy::MediaOff => {
-            let is_media = exchange.response_content_type().is_some_and(|value| Category::of(&media::essence(value)).is_media());
+            let is_media =
+                exchange.response_content_type().is_some_and(|value| Category::of(&media::essence(value)).is_media());
             if is_media { Keep::Hash } else { Keep::Store }
         }
     }

@@ -20,9 +20,18 @@ const MIN_MESSAGE: u64 = 16;
 
 #[derive(Debug, Clone, Copy)]
 enum Item {
-    Request { id: u64, start: u64, seen: Option<u64>, opens_turn: bool },
+    Request {
+        id: u64,
+        start: u64,
+        seen: Option<u64>,
+        opens_turn: bool,
+    },
     /// Requests that were lost.
-    Hole { start: u64, at_least: u64, at_most: u64 },
+    Hole {
+        start: u64,
+        at_least: u64,
+        at_most: u64,
+    },
 }
 
 impl Item {
@@ -159,9 +168,13 @@ impl Queue {
     /// response are added to `unanswered`.
     pub(crate) fn response(&mut self, start: u64, ack: Option<u64>, unanswered: &mut Vec<u64>) -> Verdict {
         let covered = |item: &Item| ack.is_none_or(|ack| item.start() < ack);
-        let possible = |item: &Item| covered(item) && !matches!(item, Item::Request { seen: Some(seen), .. } if *seen > start);
+        let possible =
+            |item: &Item| covered(item) && !matches!(item, Item::Request { seen: Some(seen), .. } if *seen > start);
         // The newest turn that this response can be of.
-        let turn = self.items.iter().rposition(|item| matches!(item, Item::Request { opens_turn: true, .. }) && possible(item));
+        let turn = self
+            .items
+            .iter()
+            .rposition(|item| matches!(item, Item::Request { opens_turn: true, .. }) && possible(item));
         if let Some(turn) = turn {
             if let Item::Request { seen: Some(seen), .. } = self.items[turn] {
                 if self.skipped.end <= seen {
@@ -170,7 +183,7 @@ impl Queue {
             }
             self.give_up(turn, unanswered);
         }
-        let mut candidates = self.candidates(possible);
+        let mut candidates = self.candidates(&possible);
         match (candidates.next(), candidates.next()) {
             (Some(index), None) => {
                 drop(candidates);
@@ -184,6 +197,9 @@ impl Queue {
             }
             (None, _) => {
                 drop(candidates);
+                // Lost responses answered all that this one's sender had got.
+                let answered = self.items.iter().take_while(|item| possible(item)).count();
+                self.give_up(answered, unanswered);
                 self.skipped = Skipped::default();
                 Verdict::Alone
             }
@@ -210,7 +226,9 @@ impl Queue {
     /// them are added to `unanswered`. `None`: there are more than can be, so they are not what they seem.
     pub(crate) fn from_the_right(&mut self, count: usize, unanswered: &mut Vec<u64>) -> Option<Vec<Option<u64>>> {
         let most: u64 = self.items.iter().map(|item| item.slots().1).sum();
-        if self.items.is_empty() && self.skipped.at_least > 0 || !self.items.is_empty() && count as u64 + self.skipped.at_least > most {
+        if self.items.is_empty() && self.skipped.at_least > 0
+            || !self.items.is_empty() && count as u64 + self.skipped.at_least > most
+        {
             return None;
         }
         let mut answers = vec![None; count];

@@ -149,4 +149,3 @@ impl Conversation {
         self.drafts.get(&id).is_some_and(|draft| draft.exchange.protocol == Protocol::Http09) || !self.answered
     }
 }
-

@@ -58,8 +58,11 @@ impl Conversation {
             let was_lost = self.responses.is_lost();
             match self.responses.step(&mut input, resume) {
                 Step::More => break,
-                Step::Head(raw) => {
+                Step::Head(mut raw) => {
                     let found = was_lost && at != Some(raw.start);
+                    if found {
+                        raw.drop_what_precedes_the_last_start();
+                    }
                     self.response_head(cx, &raw, was_lost, found, time_ns);
                 }
                 Step::Body(bytes) => {

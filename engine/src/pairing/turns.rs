@@ -58,11 +58,16 @@ impl Conversation {
 
     /// The chain breaks: what can be told is told.
     pub(crate) fn break_chain(&mut self, cx: &mut Context, time_ns: i64) {
+        if self.held.is_empty() {
+            return;
+        }
         let proven = self.held.len() > 1 || self.held.first().is_some_and(|held| !held.found);
         if !proven {
             self.take_back(cx);
             return;
         }
+        // One of them may answer HEAD: what was taken for its body may be messages.
+        let first = self.held.first().map_or(self.received_until, |held| held.start);
         for held in std::mem::take(&mut self.held) {
             let mut unanswered = Vec::new();
             let answer = match self.queue.response(held.start, held.ack, &mut unanswered) {
@@ -76,13 +81,12 @@ impl Conversation {
             self.unanswered(cx, unanswered, time_ns);
             self.release(cx, held.id, answer);
         }
+        self.queue.lost_responses(self.received_until, 0, self.received_until.saturating_sub(first), 0);
     }
 
     /// Nothing proves that these were messages: the turn stays without them.
     fn take_back(&mut self, cx: &mut Context) {
-        if self.held.is_empty() {
-            return;
-        }
+        let Some(first) = self.held.first().map(|held| held.start) else { return };
         for held in std::mem::take(&mut self.held) {
             if self.drafts.remove(&held.id).is_some() {
                 self.exchanges = self.exchanges.saturating_sub(1);
@@ -94,7 +98,7 @@ impl Conversation {
                 self.answering = None;
             }
         }
-        self.queue.lost_responses(self.received_until, 0, 0, 1);
+        self.queue.lost_responses(self.received_until, 0, self.received_until.saturating_sub(first), 1);
     }
 
     /// Lets a held response go, to the request it answers or alone.

@@ -73,7 +73,8 @@ impl Inside {
             if piece.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                 return;
             }
-            let is_http = sniff::request(piece.bytes) || sniff::response(piece.bytes) || piece.bytes.starts_with(b"PRI * HTTP/2");
+            let is_http =
+                sniff::request(piece.bytes) || sniff::response(piece.bytes) || piece.bytes.starts_with(b"PRI * HTTP/2");
             *self = if is_http {
                 Self::Http(Box::new(Conversation::new(ends.clone(), *opened_ns, true)))
             } else {

@@ -26,7 +26,9 @@ pub enum SourceError {
     #[error("the capture cannot be read: {0}; check the file and the disk it lies on")]
     Read(#[from] std::io::Error),
     /// The first bytes are those of no capture format.
-    #[error("this is neither pcap nor pcapng (it begins with {magic:02x?}); give a capture file, plain or in gzip or zstd")]
+    #[error(
+        "this is neither pcap nor pcapng (it begins with {magic:02x?}); give a capture file, plain or in gzip or zstd"
+    )]
     NotACapture {
         /// The first bytes, as many as there are up to four.
         magic: Vec<u8>,

@@ -128,7 +128,10 @@ mod tests {
     fn modified_restart_and_damage() {
         let file = Pcap::parse(&header(MODIFIED, false)).expect("is a header");
         assert_eq!(file.step(&[0; 16]), Step::Need(24));
-        assert_eq!(file.step(&[0; 24]), Step::Frame(Record { time_ns: 0, link: LinkType(1), start: 24, len: 0, original_len: 0, size: 24 }));
+        assert_eq!(
+            file.step(&[0; 24]),
+            Step::Frame(Record { time_ns: 0, link: LinkType(1), start: 24, len: 0, original_len: 0, size: 24 })
+        );
         let plain = Pcap::parse(&header(MICROSECONDS, false)).expect("is a header");
         assert_eq!(plain.step(&header(NANOSECONDS, true)), Step::Restart);
         assert_eq!(plain.step(&[0xff; 16]), Step::Damaged);

@@ -251,7 +251,8 @@ mod tests {
     fn keeps_secrets_aside_and_skips_the_rest() {
         let mut format = Pcapng::default();
         format.step(&section());
-        let secrets = block(DECRYPTION_SECRETS, &[&0x544c_534b_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), b"key"].concat());
+        let secrets =
+            block(DECRYPTION_SECRETS, &[&0x544c_534b_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), b"key"].concat());
         assert_eq!(format.step(&secrets), Step::Skip(secrets.len()));
         assert_eq!(format.secrets, [(0x544c_534b, b"key".to_vec())]);
         let custom = block(0xbad, b"whatever");

@@ -55,7 +55,10 @@ pub struct CaptureReader<'r> {
 
 impl std::fmt::Debug for CaptureReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CaptureReader").field("format", &self.format).field("tally", &self.tally).finish_non_exhaustive()
+        f.debug_struct("CaptureReader")
+            .field("format", &self.format)
+            .field("tally", &self.tally)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +139,9 @@ impl<'r> CaptureReader<'r> {
                     return Err(SourceError::NotACapture { magic: data[..4].to_vec() });
                 }
                 Format::Unknown => Step::Damaged,
-                Format::Pcap(_) if pcapng::begins(data) && data.get(8..12).is_some_and(is_byte_order_magic) => Step::Restart,
+                Format::Pcap(_) if pcapng::begins(data) && data.get(8..12).is_some_and(is_byte_order_magic) => {
+                    Step::Restart
+                }
                 Format::Pcap(format) => format.step(data),
                 Format::Pcapng(format) => format.step(data),
             };
