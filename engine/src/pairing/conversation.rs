@@ -46,6 +46,8 @@ pub(crate) struct Conversation {
     pub(crate) received_until: u64,
     /// When bytes last came.
     pub(crate) last_ns: i64,
+    /// The response being read may answer HEAD, and have no body then.
+    pub(crate) doubtful_body: bool,
     /// The client sent its FIN.
     pub(crate) sent_ended: bool,
     /// Where the response being read begins.
@@ -83,6 +85,7 @@ impl Conversation {
             held: Vec::new(),
             received_until: 0,
             last_ns: opened_ns,
+            doubtful_body: false,
             sent_ended: false,
             response_start: 0,
             inside: None,
@@ -241,7 +244,7 @@ impl Consumer for Conversation {
             Direction::Sent => self.request_gap(cx, gap),
             Direction::Received => {
                 self.received_until = gap.offset + gap.len;
-                self.response_gap(cx, gap);
+                self.response_gap_over_turns(cx, gap);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Context, Conversation,
-    draft::Draft,
+    draft::{Draft, Phase},
     queue::{MAX_WAITING, Verdict},
     upgrade,
 };
@@ -20,6 +20,13 @@ use crate::{
 
 /// Bytes of junk before a status line that are passed over.
 const MAX_JUNK: usize = 1_024;
+
+/// Whether a whole response head stands here that tells where its body ends.
+fn is_framed_head(bytes: &[u8]) -> bool {
+    let end = if sniff::strict_response(bytes) { head::find_end(bytes, 0).ok() } else { None };
+    let head = end.and_then(|end| head::response(&bytes::Bytes::copy_from_slice(&bytes[..end])));
+    head.is_some_and(|head| framing::of_response(&head, None, false).0 != Framing::UntilClose)
+}
 
 impl Conversation {
     /// The next bytes from the server.
@@ -50,6 +57,13 @@ impl Conversation {
         loop {
             if self.responses.is_between_messages() && !self.odd_beginning(cx, &mut input, piece) {
                 break;
+            }
+            if self.doubtful_body && !input.bytes.is_empty() {
+                self.doubtful_body = false;
+                if is_framed_head(input.bytes) {
+                    self.responses.restart();
+                    self.response_through(cx, time_ns, None);
+                }
             }
             let at = self.queue.boundary().filter(|at| *at >= input.offset);
             let pipelined = self.queue.is_pipelined();
@@ -201,6 +215,7 @@ impl Conversation {
             draft.exchange.flags.set(Flags::MALFORMED);
         }
         draft.respond(cx, head.clone(), framing, raw.start_ns);
+        self.doubtful_body = verdict == Verdict::Ambiguous && framing != Framing::None && self.a_head_request_waits();
         self.responses.begin_body(framing);
         match framing {
             Framing::None => {
@@ -209,6 +224,10 @@ impl Conversation {
             Framing::Tunnel => self.upgrade(cx, id, &head, raw, time_ns),
             _ => {}
         }
+    }
+
+    fn a_head_request_waits(&self) -> bool {
+        self.drafts.values().any(|draft| draft.response == Phase::Waiting && draft.exchange.method.as_bytes() == "HEAD")
     }
 
     /// The connection becomes something else behind this response.
@@ -232,7 +251,25 @@ impl Conversation {
         }
     }
 
-    pub(crate) fn response_gap(&mut self, cx: &mut Context, gap: Gap) {
+    /// A gap: what a body of unknown right is taken for ends where the next turn begins, also within it.
+    pub(crate) fn response_gap_over_turns(&mut self, cx: &mut Context, gap: Gap) {
+        let end = gap.offset + gap.len;
+        let boundary = self.queue.boundary().filter(|at| *at > self.response_start && *at < end);
+        match boundary {
+            Some(boundary) if self.alone && self.answering.is_some() => {
+                let before = boundary.saturating_sub(gap.offset);
+                if before > 0 {
+                    self.response_gap(cx, Gap { len: before, ..gap });
+                }
+                self.responses.restart();
+                self.response_through(cx, gap.time_ns, Some(Fault::Gap));
+                self.response_gap(cx, Gap { offset: gap.offset + before, len: gap.len - before, ..gap });
+            }
+            _ => self.response_gap(cx, gap),
+        }
+    }
+
+    fn response_gap(&mut self, cx: &mut Context, gap: Gap) {
         let (in_body, lost) = self.responses.gap(gap.len);
         if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)).filter(|_| in_body > 0) {
             draft.response_gap(in_body);

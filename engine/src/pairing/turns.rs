@@ -40,6 +40,9 @@ impl Conversation {
             self.responses.restart();
         } else {
             self.break_chain(cx, time_ns);
+            if !self.responses.is_between_messages() {
+                self.responses.lose();
+            }
         }
     }
 
