@@ -4,6 +4,7 @@
 //!
 //! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
 //! - [`ledger`]: what was seen, kept and dropped, and why.
+//! - [`import`]: recordings of other programs (HAR) that become records.
 //! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
 //! - [`pipeline`]: the bounded lock-free queue, the memory budget and the batches between
 //!   whoever sees traffic and whoever stores it.
@@ -20,6 +21,7 @@
 pub mod filter;
 mod flow;
 pub mod http;
+pub mod import;
 pub mod ledger;
 mod packet;
 mod pairing;

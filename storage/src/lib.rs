@@ -7,22 +7,30 @@
 //! - [`schema`]: the five tables.
 //! - [`session`]: the catalogue entry of a session; [`lock`]: one writer a session.
 //! - [`catalogue`]: finding, renaming, deleting sessions.
+//! - [`summary`]: what the overview needs to know of a part without reading a row.
 //! - [`parts`]: which files hold a session's rows, running or finished.
 
 pub mod catalogue;
+mod columns;
+mod compaction;
 pub mod error;
 mod files;
 pub mod home;
 pub mod lock;
+mod part_file;
 pub mod parts;
+pub mod recorder;
+mod recovery;
 pub mod schema;
 pub mod session;
+pub mod summary;
 pub mod time;
 
 pub use catalogue::Catalogue;
 pub use error::StorageError;
 pub use home::Home;
 pub use parts::{Part, list_parts, open_parts};
+pub use recorder::{Recorder, RecorderOptions, RecorderStatus};
 pub use schema::Table;
 pub use session::{SessionEntry, SessionId, SessionState};
 pub use time::Timestamp;

@@ -1,5 +1,6 @@
 //! The five tables of the lake as Arrow schemas (DESIGN §5): names, types, order and which columns may
 //! be null. This is a contract with other engines: columns are added at the end, never changed.
+//! Null means unknown or absent (no server was dialled, the response has no media type), never empty text.
 
 use std::{fmt, sync::LazyLock};
 
@@ -110,16 +111,16 @@ fn exchanges() -> Vec<Field> {
     vec![
         field("id", DataType::UInt64),
         field("source", dictionary()),
-        field("device", dictionary()),
-        field("client", DataType::Utf8),
-        field("server", DataType::Utf8),
+        null("device", dictionary()),
+        null("client", DataType::Utf8),
+        null("server", DataType::Utf8),
         field("connection", DataType::UInt64),
         field("started", timestamp()),
         field("protocol", dictionary()),
         field("method", dictionary()),
         field("scheme", dictionary()),
         field("domain", dictionary()),
-        field("type", dictionary()),
+        null("type", dictionary()),
         field("category", dictionary()),
         field("port", DataType::UInt16),
         field("path", DataType::Utf8),
@@ -177,9 +178,9 @@ fn connections() -> Vec<Field> {
     vec![
         field("id", DataType::UInt64),
         field("source", dictionary()),
-        field("device", dictionary()),
-        field("client", DataType::Utf8),
-        field("server", DataType::Utf8),
+        null("device", dictionary()),
+        null("client", DataType::Utf8),
+        null("server", DataType::Utf8),
         null("domain", dictionary()),
         field("port", DataType::UInt16),
         field("opened", timestamp()),

@@ -82,6 +82,12 @@ impl Reservation {
         granted
     }
 
+    /// Takes over the bytes of another reservation of the same budget.
+    pub fn absorb(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.shared, &other.shared), "reservations of one budget");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -107,6 +113,10 @@ mod tests {
         assert!(first.grow(40));
         assert!(!first.grow(1));
         assert_eq!((budget.used(), first.bytes()), (100, 100));
+        let mut other = budget.empty();
+        other.absorb(first);
+        assert_eq!((budget.used(), other.bytes()), (100, 100));
+        let first = other;
         drop(first);
         assert_eq!(budget.used(), 0);
     }

@@ -123,6 +123,9 @@ pub struct Body {
     pub hash: Option<BodyHash>,
     /// The bytes kept (state `Stored`, `Truncated` or `Gap`).
     pub content: Content,
+    /// Whether the content coding (RFC 9110 §8.4) was already removed by whoever recorded it, as in HAR
+    /// files: Content-Encoding then says nothing about these bytes.
+    pub decoded: bool,
 }
 
 impl Body {
@@ -132,6 +135,6 @@ impl Body {
         if bytes.is_empty() {
             return Self::default();
         }
-        Self { state: BodyState::Stored, size: bytes.len() as u64, hash: None, content: bytes.into() }
+        Self { state: BodyState::Stored, size: bytes.len() as u64, hash: None, content: bytes.into(), decoded: false }
     }
 }

@@ -1,0 +1,70 @@
+"""Resident memory of weir after 10 thousand and after 2 million exchanges, with defaults.
+
+    memory.py [--quick] [--counts 10000,2000000]
+
+Every exchange is another URL with another 600-byte body, so that nothing is remembered once for all of them.
+Bars (issue 2): within 10 % of each other, and under 300 MiB.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import time
+
+import clients
+import rig
+
+# Numbers each request; threads take disjoint ranges.
+LUA = """
+local threads = 0
+function setup(thread) thread:set("base", threads * 1000000000) threads = threads + 1 end
+local n = 0
+request = function() n = n + 1 return wrk.format("GET", os.getenv("TARGET") .. (base + n)) end
+wrk.headers["Host"] = os.getenv("HOST")
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--counts", default="10000,2000000")
+    arguments = parser.parse_args()
+    counts = [1000, 10_000] if arguments.quick else [int(count) for count in arguments.counts.split(",")]
+    origin = rig.origin(rig.certificates())
+    proxy = rig.weir(origin)
+    script = pathlib.Path(rig.HELD, "numbered.lua")
+    script.write_text(LUA)
+    host = f"127.0.0.1:{origin.http}"
+    print(f"Machine: {rig.machine()}; commit {rig.commit()}. Command: `benches/memory.py {' '.join(sys.argv[1:])}`.\n")
+    print("| exchanges (at least) | RSS | took |\n|---|---|---|")
+    found, answered, began, step = [], 0, time.monotonic(), 0
+    try:
+        for count in counts:
+            while answered < count:
+                # Short loads until the count is reached; wrk takes a duration, not a number. Each step has its own URLs.
+                step += 1
+                seconds = 1 if count - answered < 50_000 else 20
+                text = clients.run(
+                    ["wrk", "-t2", "-c64", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{proxy.plain}"],
+                    seconds, TARGET=f"http://{host}/n?step={step}&n=", HOST=host,
+                )  # fmt: skip
+                answered += int(text.split(" requests in ")[0].split()[-1])
+            rss = proxy.running.rss_mib()
+            found.append(rss)
+            print(f"| {answered} | {rss:.0f} MiB | {time.monotonic() - began:.0f} s |", flush=True)
+        stopping = time.monotonic()
+    finally:
+        proxy.running.__exit__()
+        origin.running.__exit__()
+    stopped = time.monotonic() - stopping
+    size = sum(file.stat().st_size for file in proxy.home.rglob("*") if file.is_file())
+    overview = subprocess.run([rig.weir_binary(), "--home", str(proxy.home), "overview", "--json"], capture_output=True, text=True)
+    if overview.returncode != 0 or f'"exchanges":{answered}' not in overview.stdout.replace(" ", ""):
+        raise SystemExit(f"error: {answered} were answered; overview: {overview.stdout[:300]} {overview.stderr[-500:]}")
+    print(f"\nThe last is {found[-1] / found[0]:.2f} × the first. Stopping took {stopped:.1f} s; the session takes {size / answered:.0f} bytes an exchange on disk.")
+    if not arguments.quick and (found[-1] > 1.1 * found[0] or max(found) > 300):
+        raise SystemExit("error: over the bars: within 10 % of each other, under 300 MiB")
+
+
+main()

@@ -1,0 +1,204 @@
+//! Writing one part: Parquet under a temporary name, synced, then moved to its place.
+//!
+//! In: record batches of one table. Out: a finished file. Live parts are quick to write: light
+//! compression, statistics of the time column only. Lake parts are quick to read and small: zstd,
+//! statistics and page index, bounded row groups, a Bloom filter on body hashes.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use arrow::{
+    array::{AsArray, RecordBatch, UInt32Array},
+    compute::take_record_batch,
+    datatypes::TimestampMicrosecondType,
+    error::ArrowError,
+};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    file::{
+        metadata::{KeyValue, SortingColumn},
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
+    },
+    schema::types::ColumnPath,
+};
+
+use crate::{
+    error::StorageError,
+    files,
+    schema::{Table, schema},
+    summary,
+};
+
+/// Rows of a row group in the lake at most.
+const ROW_GROUP_ROWS: usize = 1 << 16;
+/// Encoded bytes of a row group in the lake, about.
+const ROW_GROUP_BYTES: usize = 32 << 20;
+/// Rows of a data page in the lake at most: what a reader of few rows must decode.
+const PAGE_ROWS: usize = 8 << 10;
+/// Bytes of a page of bodies: what a look-up of one body must inflate.
+const BODY_PAGE_BYTES: usize = 256 << 10;
+/// Dictionaries past this size cost more than they save.
+const DICTIONARY_BYTES: usize = 512 << 10;
+
+/// What a part is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be on disk soon; merged later.
+    Live,
+    /// To stay.
+    Lake,
+}
+
+fn properties(table: Table, purpose: Purpose) -> WriterProperties {
+    let column = |name: &str| ColumnPath::from(name);
+    let time = table.time_column();
+    let mut properties = match purpose {
+        Purpose::Live => WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_offset_index_disabled(true)
+            .set_max_row_group_row_count(None),
+        Purpose::Lake => WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_data_page_row_count_limit(PAGE_ROWS)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES)),
+    };
+    properties = properties
+        .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_column_encoding(column(time), Encoding::DELTA_BINARY_PACKED)
+        .set_column_dictionary_enabled(column(time), false)
+        .set_column_statistics_enabled(
+            column(time),
+            if purpose == Purpose::Lake { EnabledStatistics::Page } else { EnabledStatistics::Chunk },
+        );
+    let time_index = schema(table).index_of(time).ok().and_then(|index| leaf_index(table, index));
+    if let Some(column_idx) = time_index {
+        let sorting = SortingColumn { column_idx, descending: false, nulls_first: false };
+        properties = properties.set_sorting_columns(Some(vec![sorting]));
+    }
+    match table {
+        Table::Exchanges => exchanges_properties(properties, purpose),
+        Table::Bodies => bodies_properties(properties, purpose),
+        Table::Messages | Table::Connections | Table::Cookies => properties,
+    }
+    .build()
+}
+
+/// The number among Parquet's leaf columns of a column that stands before all nested ones.
+fn leaf_index(table: Table, index: usize) -> Option<i32> {
+    let nested = schema(table).fields().iter().take(index).any(|field| field.data_type().is_nested());
+    if nested { None } else { i32::try_from(index).ok() }
+}
+
+fn exchanges_properties(mut properties: WriterPropertiesBuilder, purpose: Purpose) -> WriterPropertiesBuilder {
+    properties = properties.set_column_encoding("id".into(), Encoding::DELTA_BINARY_PACKED);
+    // Values that hardly ever come again.
+    for name in ["id", "duration_us", "wait_us", "receive_us"] {
+        properties = properties.set_column_dictionary_enabled(name.into(), false);
+    }
+    if purpose == Purpose::Lake {
+        for list in ["request_headers", "response_headers"] {
+            for leaf in ["name", "value"] {
+                let path = ColumnPath::new([list, "list", "element", leaf].map(str::to_owned).to_vec());
+                properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+            }
+        }
+    }
+    properties
+}
+
+fn bodies_properties(mut properties: WriterPropertiesBuilder, purpose: Purpose) -> WriterPropertiesBuilder {
+    for name in ["hash", "bytes", "size"] {
+        properties = properties.set_column_dictionary_enabled(name.into(), false);
+    }
+    // Hashes do not shrink.
+    properties = properties
+        .set_column_compression("hash".into(), Compression::UNCOMPRESSED)
+        .set_column_data_page_size_limit("bytes".into(), BODY_PAGE_BYTES)
+        .set_write_batch_size(64);
+    if purpose == Purpose::Lake {
+        properties = properties
+            .set_column_statistics_enabled("bytes".into(), EnabledStatistics::None)
+            .set_column_bloom_filter_enabled("hash".into(), true)
+            .set_column_bloom_filter_max_ndv("hash".into(), ROW_GROUP_ROWS as u64);
+    }
+    properties
+}
+
+/// A part being written. Dropped before it is published, it leaves nothing behind.
+pub(crate) struct PartWriter {
+    writer: ArrowWriter<File>,
+    temporary: Temporary,
+    summary: Option<summary::Builder>,
+    rows: u64,
+}
+
+/// A temporary file that goes with its owner.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After publishing there is nothing under this name.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl PartWriter {
+    /// Begins a part under `dir`; `name` tells writers at work at the same time apart.
+    pub(crate) fn create(dir: &Path, name: &str, table: Table, purpose: Purpose) -> Result<Self, StorageError> {
+        let path = dir.join(format!("{}{name}.parquet", files::TEMPORARY_PREFIX));
+        let file = files::create_file(&path)?;
+        let temporary = Temporary(path);
+        let writer = ArrowWriter::try_new(file, schema(table), Some(properties(table, purpose)))
+            .map_err(StorageError::parquet("write", &temporary.0))?;
+        let summary = (table == Table::Exchanges).then(summary::Builder::default);
+        Ok(Self { writer, temporary, summary, rows: 0 })
+    }
+
+    /// Adds rows, which must be in the order of the table's time column.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), StorageError> {
+        if let Some(summary) = &mut self.summary {
+            summary.add(batch);
+        }
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(batch).map_err(StorageError::parquet("write", &self.temporary.0))
+    }
+
+    /// Rows added.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Completes the file, makes sure it is on disk, and moves it to its place.
+    pub(crate) fn publish(mut self, place: &Path) -> Result<(), StorageError> {
+        if let Some(summary) = self.summary.take() {
+            let pair = KeyValue::new(summary::METADATA_KEY.to_owned(), summary.finish().encode());
+            self.writer.append_key_value_metadata(pair);
+        }
+        let file = self.writer.into_inner().map_err(StorageError::parquet("write", &self.temporary.0))?;
+        files::publish(&file, &self.temporary.0, place)
+    }
+}
+
+/// The rows in the order of the table's time column; rows of the same time keep their order.
+pub(crate) fn sorted(batch: RecordBatch, table: Table) -> Result<RecordBatch, ArrowError> {
+    let Some(times) = batch
+        .column_by_name(table.time_column())
+        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+    else {
+        return Ok(batch);
+    };
+    if times.values().is_sorted() {
+        return Ok(batch);
+    }
+    let times = times.values();
+    let mut order: Vec<u32> = (0..times.len() as u32).collect();
+    order.sort_by_key(|row| times[*row as usize]);
+    take_record_batch(&batch, &UInt32Array::from(order))
+}

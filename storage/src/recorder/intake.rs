@@ -1,0 +1,299 @@
+//! The intake: batches from the queue, filtered, counted and put into columns.
+//!
+//! In: batches. Out: a [`Flush`] every interval, or when the columns are full. Records are let go of
+//! (and their share of the memory budget with them) as soon as they are in columns.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use weir_engine::{
+    filter::FilterSet,
+    ledger::{Counters, Layer},
+    pipeline::{Batch, Ids, Receiver, queue::Received},
+    record::{Body, BodyHash, BodyState, Connection, Content, Exchange, Fault, Headers, Message, Record},
+};
+
+use super::{Shared, flush::Flush, lock};
+use crate::{
+    columns::{
+        bodies::{Bodies, KnownBodies},
+        connections::Connections,
+        exchanges::Exchanges,
+        messages::Messages,
+    },
+    schema::Table,
+};
+
+/// Longer bodies and payloads cannot be stored: Parquet's pages end at 2 GiB.
+const LONGEST_BODY: usize = 1 << 30;
+
+/// The intake thread's own.
+pub(super) struct Intake {
+    shared: Arc<Shared>,
+    ids: Arc<Ids>,
+    flushes: Sender<Flush>,
+    flush_interval: Duration,
+    flush_bytes: usize,
+    filters: Arc<FilterSet>,
+    paused: bool,
+    settings_version: Option<u64>,
+    exchanges: Exchanges,
+    connections: Connections,
+    messages: Messages,
+    bodies: BodyIntake,
+    request_bytes: u64,
+    response_bytes: u64,
+    /// Rejected by each rule since the last batch ended.
+    rejected: Vec<u64>,
+}
+
+/// Everything about bodies that does not need the rest of the intake.
+#[derive(Default)]
+struct BodyIntake {
+    columns: Bodies,
+    known: KnownBodies,
+    seen: u64,
+    kept: u64,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+#[derive(Clone, Copy)]
+enum DropReason {
+    SkippedMedia,
+    SkippedPolicy,
+    BodyLimit,
+    MemoryLimit,
+    Gap,
+}
+
+impl DropReason {
+    const ALL: [&'static str; 5] =
+        ["policy:skipped_media", "policy:skipped_policy", "body_limit", "memory_limit", "gap"];
+}
+
+impl Intake {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ids: Arc<Ids>,
+        flushes: Sender<Flush>,
+        flush_interval: Duration,
+        flush_bytes: usize,
+    ) -> Self {
+        Self {
+            shared,
+            ids,
+            flushes,
+            flush_interval,
+            flush_bytes,
+            filters: Arc::default(),
+            paused: false,
+            settings_version: None,
+            exchanges: Exchanges::default(),
+            connections: Connections::default(),
+            messages: Messages::default(),
+            bodies: BodyIntake::default(),
+            request_bytes: 0,
+            response_bytes: 0,
+            rejected: Vec::new(),
+        }
+    }
+
+    /// Takes batches until every outlet is gone.
+    pub(super) fn run(mut self, receiver: &Receiver) {
+        let mut deadline = Instant::now() + self.flush_interval;
+        loop {
+            let ended = match receiver.recv_deadline(deadline) {
+                Received::Batch(batch) => {
+                    self.take(batch);
+                    false
+                }
+                Received::TimedOut => false,
+                Received::Ended => true,
+            };
+            if ended || self.byte_len() >= self.flush_bytes || Instant::now() >= deadline {
+                self.flush();
+                deadline = Instant::now() + self.flush_interval;
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn byte_len(&self) -> usize {
+        self.exchanges.byte_len()
+            + self.bodies.columns.byte_len()
+            + self.messages.byte_len()
+            + self.connections.byte_len()
+    }
+
+    fn take(&mut self, batch: Batch) {
+        self.read_settings();
+        for record in batch.records {
+            match record {
+                Record::Exchange(exchange) => self.take_exchange(exchange),
+                Record::Connection(connection) => self.take_connection(connection),
+                Record::Message(message) => self.take_message(message),
+            }
+            // One batch of large bodies may hold more than offsets can count.
+            if self.bodies.columns.byte_len() >= LONGEST_BODY || self.messages.byte_len() >= LONGEST_BODY {
+                self.flush();
+            }
+        }
+        self.count();
+    }
+
+    fn read_settings(&mut self) {
+        let version = self.shared.settings_version.load(Relaxed);
+        if self.settings_version != Some(version) {
+            self.settings_version = Some(version);
+            let settings = lock(&self.shared.settings);
+            self.filters = Arc::clone(&settings.filters);
+            self.paused = settings.paused_since.is_some();
+            self.rejected = vec![0; self.filters.rules.len() + 1];
+        }
+        if self.shared.forget_bodies.swap(false, Relaxed) {
+            self.bodies.known.forget();
+        }
+    }
+
+    fn take_exchange(&mut self, mut exchange: Box<Exchange>) {
+        if exchange.id == 0 {
+            exchange.id = self.ids.next_exchange();
+        }
+        let rejection = match self.paused {
+            true => Some(self.filters.rules.len()),
+            false => self.filters.rules.iter().position(|rule| !rule.expr.matches(&*exchange)),
+        };
+        if let Some(rule) = rejection {
+            self.rejected[rule] += 1;
+            return;
+        }
+        let Exchange { request_body, response_body, request_headers, response_headers, error, started_us, .. } =
+            &mut *exchange;
+        let request = self.bodies.take(request_body, request_headers, *error, *started_us);
+        let response = self.bodies.take(response_body, response_headers, *error, *started_us);
+        self.request_bytes += exchange.request_body.size;
+        self.response_bytes += exchange.response_body.size;
+        self.exchanges.push(&exchange, request.as_ref(), response.as_ref());
+    }
+
+    fn take_connection(&mut self, mut connection: Box<Connection>) {
+        if connection.id == 0 {
+            connection.id = self.ids.next_connection();
+        }
+        if self.paused {
+            self.shared.counters.dropped(Layer::Connections, "policy:paused", 1);
+        } else {
+            self.connections.push(&connection);
+        }
+    }
+
+    fn take_message(&mut self, mut message: Box<Message>) {
+        if message.payload.len() >= LONGEST_BODY {
+            message.payload = Bytes::new();
+            message.state = BodyState::Truncated;
+        }
+        if self.paused {
+            self.shared.counters.dropped(Layer::Messages, "policy:paused", 1);
+        } else {
+            self.messages.push(&message);
+        }
+    }
+
+    /// Passes the counts of a batch on, so that the ledger is touched once a batch.
+    fn count(&mut self) {
+        let counters = &self.shared.counters;
+        for (rule, count) in self.rejected.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            match self.filters.rules.get(rule) {
+                Some(rule) => counters.dropped(Layer::Exchanges, format!("filter:{}", rule.name), *count),
+                None => counters.dropped(Layer::Exchanges, "policy:paused", *count),
+            }
+            *count = 0;
+        }
+        self.bodies.count(counters);
+    }
+
+    fn flush(&mut self) {
+        let flush = Flush {
+            batches: Vec::new(),
+            bytes: self.byte_len(),
+            bodies: std::mem::take(&mut self.bodies.kept),
+            request_bytes: std::mem::take(&mut self.request_bytes),
+            response_bytes: std::mem::take(&mut self.response_bytes),
+        };
+        self.shared.exchanges.fetch_add(self.exchanges.rows() as u64, Relaxed);
+        self.shared.request_bytes.fetch_add(flush.request_bytes, Relaxed);
+        self.shared.response_bytes.fetch_add(flush.response_bytes, Relaxed);
+        self.send(flush);
+    }
+
+    fn send(&mut self, mut flush: Flush) {
+        for table in Table::ALL {
+            let batch = match table {
+                Table::Bodies if self.bodies.columns.rows() > 0 => self.bodies.columns.finish(),
+                Table::Connections if self.connections.rows() > 0 => self.connections.finish(),
+                Table::Messages if self.messages.rows() > 0 => self.messages.finish(),
+                Table::Exchanges if self.exchanges.rows() > 0 => self.exchanges.finish(),
+                _ => continue,
+            };
+            match batch {
+                Ok(batch) => flush.batches.push((table, batch)),
+                // The columns are made here and fit; should they not, it must be known and not end the capture.
+                Err(error) => *lock(&self.shared.last_error) = Some(error.to_string()),
+            }
+        }
+        // The writer ends after the intake; were it gone, its failure is told by `finish`.
+        if !flush.batches.is_empty() && self.flushes.send(flush).is_err() {
+            *lock(&self.shared.last_error) = Some("the writer has ended".to_owned());
+        }
+    }
+}
+
+impl BodyIntake {
+    /// Stores a body that is to be stored and is new; returns its hash when it is known.
+    fn take(&mut self, body: &mut Body, headers: &Headers, error: Option<Fault>, started_us: i64) -> Option<BodyHash> {
+        if body.state == BodyState::None {
+            return None;
+        }
+        self.seen += 1;
+        if body.content.len() > LONGEST_BODY {
+            body.content = Content::default();
+            body.state = BodyState::Truncated;
+        }
+        let whole = body.content.len() as u64 >= body.size;
+        let reason = match body.state {
+            BodyState::SkippedMedia => Some(DropReason::SkippedMedia),
+            BodyState::SkippedPolicy => Some(DropReason::SkippedPolicy),
+            BodyState::Gap => Some(DropReason::Gap),
+            // A message that ended early is cut too, but all there was of it is stored.
+            BodyState::Truncated if !whole && error == Some(Fault::MemoryLimit) => Some(DropReason::MemoryLimit),
+            BodyState::Truncated if !whole => Some(DropReason::BodyLimit),
+            BodyState::Truncated | BodyState::Stored | BodyState::None => None,
+        };
+        match reason {
+            Some(reason) => self.dropped[reason as usize] += 1,
+            None => self.kept += 1,
+        }
+        if body.content.is_empty() {
+            return body.hash;
+        }
+        let hash = body.hash.unwrap_or_else(|| body.content.hash());
+        if self.known.insert(&hash) {
+            let encoding = if body.decoded { None } else { headers.get("content-encoding") };
+            self.columns.push(&hash, &body.content, encoding, started_us);
+        }
+        Some(hash)
+    }
+
+    fn count(&mut self, counters: &Counters) {
+        counters.seen(Layer::Bodies, std::mem::take(&mut self.seen));
+        for (count, reason) in self.dropped.iter_mut().zip(DropReason::ALL) {
+            counters.dropped(Layer::Bodies, reason, std::mem::take(count));
+        }
+    }
+}

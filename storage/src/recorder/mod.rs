@@ -1,0 +1,292 @@
+//! The recorder: from the queue to parts on disk.
+//!
+//! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
+//! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
+//!
+//! ```text
+//! Receiver ── intake (filter, hash, columns) ── Flush ── writer (Parquet, fsync, rename, entry) ── merging
+//! ```
+//!
+//! A flush leaves the intake every interval, or when its columns are full; one waits at most, so a
+//! slow disk slows the intake, the queue fills, and the queue's policy decides. A disk that fails does
+//! not: the writer keeps what it could not write up to a limit, tries again, and then drops the oldest
+//! with a count.
+
+mod flush;
+mod intake;
+mod writer;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use weir_engine::{
+    filter::FilterSet,
+    ledger::Counters,
+    pipeline::{Ids, Receiver},
+};
+
+pub use crate::compaction::MergePolicy;
+use crate::{
+    catalogue::{Catalogue, check_name},
+    error::StorageError,
+    home::Home,
+    lock::FileLock,
+    session::{SessionEntry, SessionId, SessionState},
+    time::Timestamp,
+};
+
+/// How a session is recorded.
+#[derive(Debug, Clone)]
+pub struct RecorderOptions {
+    /// Where to.
+    pub home: Home,
+    /// The session's name; `None`: made from the time.
+    pub name: Option<String>,
+    /// What the entry says the session comes from: `proxy`, `packets`, ….
+    pub source: String,
+    /// What to leave out.
+    pub filters: FilterSet,
+    /// What a crash may cost at most.
+    pub flush_interval: Duration,
+    /// Bytes of columns after which a part is written before its time.
+    pub flush_bytes: usize,
+    /// Bytes of columns kept while the disk refuses them.
+    pub pending_bytes: usize,
+    /// When parts are merged.
+    pub merge: MergePolicy,
+}
+
+impl RecorderOptions {
+    /// The defaults for a session in `home`.
+    #[must_use]
+    pub fn new(home: Home, source: impl Into<String>) -> Self {
+        Self {
+            home,
+            name: None,
+            source: source.into(),
+            filters: FilterSet::default(),
+            flush_interval: Duration::from_secs(1),
+            flush_bytes: 8 << 20,
+            pending_bytes: 64 << 20,
+            merge: MergePolicy::default(),
+        }
+    }
+}
+
+/// How a recording goes.
+#[derive(Debug, Clone, Default)]
+pub struct RecorderStatus {
+    /// Exchanges taken, on disk or about to be.
+    pub exchanges: u64,
+    /// Exchanges on disk.
+    pub flushed: u64,
+    /// Sum of `request_size` of the exchanges taken.
+    pub request_bytes: u64,
+    /// Sum of `response_size` of the exchanges taken.
+    pub response_bytes: u64,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// What keeps it from writing now.
+    pub last_error: Option<String>,
+}
+
+/// What all threads of a recorder share.
+#[derive(Debug)]
+struct Shared {
+    id: SessionId,
+    catalogue: Catalogue,
+    counters: Arc<Counters>,
+    settings: Mutex<Settings>,
+    /// Goes up with each change of the settings.
+    settings_version: AtomicU64,
+    exchanges: AtomicU64,
+    flushed: AtomicU64,
+    request_bytes: AtomicU64,
+    response_bytes: AtomicU64,
+    /// Bodies that were to be stored have been lost: those that come again must be stored again.
+    forget_bodies: AtomicBool,
+    last_error: Mutex<Option<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    filters: Arc<FilterSet>,
+    paused_since: Option<Timestamp>,
+    /// Of the pauses that have ended.
+    paused_us: u64,
+}
+
+impl Settings {
+    fn paused_us(&self) -> u64 {
+        let pause = self.paused_since.map_or(0, |since| Timestamp::now().as_micros() - since.as_micros());
+        self.paused_us + u64::try_from(pause).unwrap_or(0)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session being recorded.
+#[derive(Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    intake: JoinHandle<()>,
+    writer: JoinHandle<Result<SessionEntry, StorageError>>,
+}
+
+impl Recorder {
+    /// Begins a session and records what comes out of `receiver` until every outlet is gone.
+    ///
+    /// # Errors
+    /// [`StorageError::BadName`], [`StorageError::Io`].
+    pub fn start(
+        options: RecorderOptions,
+        receiver: Receiver,
+        counters: Arc<Counters>,
+        ids: Arc<Ids>,
+    ) -> Result<Self, StorageError> {
+        let RecorderOptions { home, name, source, filters, flush_interval, flush_bytes, pending_bytes, merge } =
+            options;
+        let mut entry = SessionEntry::new("", source);
+        entry.name = match name {
+            Some(name) => {
+                check_name(&name)?;
+                name
+            }
+            None => default_name(&entry.source, entry.started),
+        };
+        entry.filters = filters.to_expr().map(|expr| expr.to_string());
+        home.create()?;
+        let id = entry.id;
+        let catalogue = Catalogue::open(&home);
+        let Some(session_lock) = FileLock::try_acquire(&home.lock_path(&id))? else {
+            return Err(StorageError::Running(id.to_string()));
+        };
+        Home::create_dir(&home.live_dir(&id))?;
+        catalogue.create(&entry)?;
+        let shared = Arc::new(Shared {
+            id,
+            catalogue,
+            counters,
+            settings: Mutex::new(Settings { filters: Arc::new(filters), paused_since: None, paused_us: 0 }),
+            settings_version: AtomicU64::new(0),
+            exchanges: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            request_bytes: AtomicU64::new(0),
+            response_bytes: AtomicU64::new(0),
+            forget_bodies: AtomicBool::new(false),
+            last_error: Mutex::new(None),
+        });
+        let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
+        let (flushes, to_write) = crossbeam_channel::bounded(1);
+        let writer = writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge);
+        let writer = thread::Builder::new()
+            .name("weir-writer".into())
+            .spawn(move || writer.run(&to_write))
+            .map_err(spawn_failed)?;
+        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes);
+        let intake = thread::Builder::new()
+            .name("weir-recorder".into())
+            .spawn(move || intake.run(&receiver))
+            .map_err(spawn_failed)?;
+        Ok(Self { shared, intake, writer })
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.shared.id
+    }
+
+    /// The session's entry as it is on disk now.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::Entry`].
+    pub fn entry(&self) -> Result<SessionEntry, StorageError> {
+        self.shared.catalogue.load(&self.shared.id)
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self) -> RecorderStatus {
+        RecorderStatus {
+            exchanges: self.shared.exchanges.load(Relaxed),
+            flushed: self.shared.flushed.load(Relaxed),
+            request_bytes: self.shared.request_bytes.load(Relaxed),
+            response_bytes: self.shared.response_bytes.load(Relaxed),
+            paused: lock(&self.shared.settings).paused_since.is_some(),
+            last_error: lock(&self.shared.last_error).clone(),
+        }
+    }
+
+    /// Changes what is left out, from the next batch on.
+    ///
+    /// # Errors
+    /// What [`Catalogue::update`] may say; the filter is changed nonetheless.
+    pub fn set_filters(&self, filters: FilterSet) -> Result<SessionEntry, StorageError> {
+        let text = filters.to_expr().map(|expr| expr.to_string());
+        lock(&self.shared.settings).filters = Arc::new(filters);
+        self.shared.settings_version.fetch_add(1, Relaxed);
+        self.update_entry(|entry| entry.filters = text)
+    }
+
+    /// Leaves out everything (counted as `policy:paused`), or no longer.
+    ///
+    /// # Errors
+    /// What [`Catalogue::update`] may say; the change is made nonetheless.
+    pub fn set_paused(&self, paused: bool) -> Result<SessionEntry, StorageError> {
+        let paused_us = {
+            let mut settings = lock(&self.shared.settings);
+            settings.paused_us = settings.paused_us();
+            settings.paused_since = paused.then(Timestamp::now);
+            settings.paused_us
+        };
+        self.shared.settings_version.fetch_add(1, Relaxed);
+        self.update_entry(|entry| {
+            entry.paused_us = paused_us;
+            entry.state = if paused { SessionState::Paused } else { SessionState::Running };
+        })
+    }
+
+    /// Gives the session another name.
+    ///
+    /// # Errors
+    /// What [`Catalogue::rename`] may say.
+    pub fn rename(&self, name: &str) -> Result<SessionEntry, StorageError> {
+        self.shared.catalogue.rename(&self.shared.id, name)
+    }
+
+    /// Changes fields of the entry that are not the recorder's: the addresses of proxy and UI.
+    ///
+    /// # Errors
+    /// What [`Catalogue::update`] may say.
+    pub fn update_entry(&self, change: impl FnOnce(&mut SessionEntry)) -> Result<SessionEntry, StorageError> {
+        self.shared.catalogue.update(&self.shared.id, change)
+    }
+
+    /// Waits until every outlet is gone, everything is written and in the lake, and closes the entry.
+    ///
+    /// # Errors
+    /// [`StorageError::RecorderFailed`] when a thread failed. A disk that refused the last rows or the
+    /// merge is no error here: the entry says so (`failed`, `last_error`, the ledger).
+    pub fn finish(self) -> Result<SessionEntry, StorageError> {
+        let id = self.shared.id;
+        let failed = || StorageError::RecorderFailed(id.to_string());
+        self.intake.join().map_err(|_| failed())?;
+        self.writer.join().map_err(|_| failed())?
+    }
+}
+
+fn default_name(source: &str, started: Timestamp) -> String {
+    // 2026-11-21T22:54:38… in UTC.
+    let text = started.to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{source} {date} {}", time.get(..8).unwrap_or(time))
+}

@@ -1,0 +1,253 @@
+//! The writer: parts on disk, the catalogue entry, the merging thread.
+//!
+//! In: a [`Flush`] at a time. Out: live parts, each table's in the order of its numbers; an entry that
+//! is rewritten after each flush; at the end everything in the lake.
+//!
+//! What cannot be written is kept and tried again with the next flush, or after an interval. Past the
+//! limit of what may be kept, the oldest flush is dropped and counted (`disk_full`, `write_failed`).
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::{Shared, flush::Flush, lock};
+use crate::{
+    compaction::{self, MergePolicy},
+    error::StorageError,
+    files,
+    home::Home,
+    lock::FileLock,
+    part_file::{PartWriter, Purpose, sorted},
+    parts::Part,
+    schema::Table,
+    session::{SessionEntry, SessionState},
+    time::Timestamp,
+};
+
+/// How often the last rows are tried when the disk refuses them at the end.
+const LAST_TRIES: u32 = 5;
+/// Pause between those tries.
+const LAST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The writer thread's own.
+pub(super) struct Writer {
+    home: Home,
+    shared: Arc<Shared>,
+    session_lock: FileLock,
+    flush_interval: Duration,
+    pending_bytes: usize,
+    merge: MergePolicy,
+    pending: VecDeque<Flush>,
+    /// Number of the next part of each table.
+    next: [u64; Table::ALL.len()],
+    request_bytes: u64,
+    response_bytes: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        home: Home,
+        shared: Arc<Shared>,
+        session_lock: FileLock,
+        flush_interval: Duration,
+        pending_bytes: usize,
+        merge: MergePolicy,
+    ) -> Self {
+        Self {
+            home,
+            shared,
+            session_lock,
+            flush_interval,
+            pending_bytes,
+            merge,
+            pending: VecDeque::new(),
+            next: [1; Table::ALL.len()],
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
+
+    /// Writes until the intake is gone, then closes the session.
+    pub(super) fn run(mut self, flushes: &Receiver<Flush>) -> Result<SessionEntry, StorageError> {
+        let merging = Merging::start(&self.home, &self.shared, self.merge);
+        loop {
+            match flushes.recv_timeout(self.flush_interval) {
+                Ok(flush) => self.pending.push_back(flush),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if let Err(error) = self.publish_pending() {
+                self.shed(&error);
+                self.fail(&error);
+            }
+            if let Err(error) = self.store_entry() {
+                self.fail(&error);
+            }
+            merging.nudge();
+        }
+        self.publish_last();
+        merging.stop();
+        self.close()
+    }
+
+    /// Publishes what waits, the oldest first, until the disk refuses.
+    fn publish_pending(&mut self) -> Result<(), StorageError> {
+        let wrote = !self.pending.is_empty();
+        while let Some(mut flush) = self.pending.pop_front() {
+            if let Err(error) = self.publish(&mut flush) {
+                self.pending.push_front(flush);
+                return Err(error);
+            }
+        }
+        if wrote {
+            lock(&self.shared.last_error).take();
+        }
+        Ok(())
+    }
+
+    /// Publishes the tables of a flush in order; those that are on disk leave it.
+    fn publish(&mut self, flush: &mut Flush) -> Result<(), StorageError> {
+        let dir = self.home.live_dir(&self.shared.id);
+        Home::create_dir(&dir)?;
+        while let Some((table, batch)) = flush.batches.first_mut() {
+            let table = *table;
+            let next = self.next[table as usize];
+            // The sorted rows take the place of the others: there is one copy while they are written.
+            *batch = sorted(batch.clone(), table)?;
+            let mut part = PartWriter::create(&dir, table.as_str(), table, Purpose::Live)?;
+            part.write(batch)?;
+            let rows = part.rows();
+            part.publish(&Part::live_path(&self.home, &self.shared.id, table, next, next))?;
+            self.next[table as usize] += 1;
+            flush.batches.remove(0);
+            flush.count_kept(table, rows, &self.shared.counters);
+            if table == Table::Exchanges {
+                self.shared.flushed.fetch_add(rows, Relaxed);
+                self.request_bytes += flush.request_bytes;
+                self.response_bytes += flush.response_bytes;
+            }
+        }
+        files::sync_dir(&dir)
+    }
+
+    /// Drops the oldest of what waits until the rest may stay in memory.
+    fn shed(&mut self, error: &StorageError) {
+        while self.pending.iter().map(|flush| flush.bytes).sum::<usize>() > self.pending_bytes {
+            let Some(flush) = self.pending.pop_front() else { return };
+            self.drop_flush(&flush, error.drop_reason());
+        }
+    }
+
+    fn drop_flush(&self, flush: &Flush, reason: &'static str) {
+        flush.count_dropped(reason, &self.shared.counters);
+        self.shared.forget_bodies.store(true, Relaxed);
+    }
+
+    fn fail(&self, error: &StorageError) {
+        self.shared.fail(error);
+    }
+
+    /// The last rows get a few more tries; then they are dropped.
+    fn publish_last(&mut self) {
+        for attempt in 1.. {
+            let Err(error) = self.publish_pending() else { return };
+            self.fail(&error);
+            if attempt == LAST_TRIES {
+                for flush in std::mem::take(&mut self.pending) {
+                    self.drop_flush(&flush, error.drop_reason());
+                }
+                return;
+            }
+            thread::sleep(LAST_PAUSE);
+        }
+    }
+
+    /// Writes the recorder's own fields of the entry; all others stay as they are on disk.
+    fn store_entry(&self) -> Result<SessionEntry, StorageError> {
+        let settings = lock(&self.shared.settings).clone();
+        let last_error = lock(&self.shared.last_error).clone();
+        self.shared.catalogue.update(&self.shared.id, |entry| {
+            entry.exchanges = self.shared.flushed.load(Relaxed);
+            entry.request_bytes = self.request_bytes;
+            entry.response_bytes = self.response_bytes;
+            entry.paused_us = settings.paused_us();
+            entry.ledger = self.shared.counters.snapshot();
+            entry.last_error = last_error;
+        })
+    }
+
+    fn close(self) -> Result<SessionEntry, StorageError> {
+        let merged = compaction::finish(&self.home, &self.shared.id, self.merge);
+        if let Err(error) = &merged {
+            self.fail(error);
+        }
+        self.store_entry()?;
+        let entry = self.shared.catalogue.update(&self.shared.id, |entry| {
+            entry.state = if merged.is_ok() { SessionState::Stopped } else { SessionState::Failed };
+            entry.ended = Some(Timestamp::now());
+            entry.pid = None;
+            entry.proxy = None;
+            entry.ui = None;
+        })?;
+        self.session_lock.remove();
+        Ok(entry)
+    }
+}
+
+impl Shared {
+    fn fail(&self, error: &StorageError) {
+        let text = error.to_string();
+        let mut last_error = lock(&self.last_error);
+        if last_error.as_ref() != Some(&text) {
+            tracing::warn!("{text}");
+            *last_error = Some(text);
+        }
+    }
+}
+
+/// The thread that merges parts while the session runs.
+struct Merging {
+    nudges: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Merging {
+    fn start(home: &Home, shared: &Arc<Shared>, policy: MergePolicy) -> Self {
+        let (nudges, nudged) = crossbeam_channel::bounded(1);
+        let (home, shared) = (home.clone(), Arc::clone(shared));
+        let work = move || {
+            while nudged.recv().is_ok() {
+                if let Err(error) = compaction::run(&home, &shared.id, policy) {
+                    // Nothing is lost: the parts stay as they are.
+                    shared.fail(&error);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("weir-merge".into()).spawn(work);
+        if let Err(error) = &thread {
+            tracing::warn!("parts are merged at the end only: cannot start a thread: {error}");
+        }
+        Self { nudges, thread: thread.ok() }
+    }
+
+    /// Says that there are new parts.
+    fn nudge(&self) {
+        // A nudge that waits serves for this one too.
+        let _ = self.nudges.try_send(());
+    }
+
+    /// Lets the merge under way end.
+    fn stop(self) {
+        drop(self.nudges);
+        if let Some(thread) = self.thread
+            && thread.join().is_err()
+        {
+            tracing::warn!("the merging thread failed");
+        }
+    }
+}

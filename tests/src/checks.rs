@@ -1,0 +1,50 @@
+//! What several stories hold against a session's rows.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// The one row whose URL is `url`.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn only<'a>(rows: &'a [Value], url: &str) -> Result<&'a Value> {
+    let found: Vec<_> = rows.iter().filter(|row| row["url"] == url).collect();
+    ensure!(found.len() == 1, "{url} is there {} times, among {} rows: {found:?}", found.len(), rows.len());
+    Ok(found[0])
+}
+
+/// BLAKE3 as the rows print it.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// No part is longer than the whole, and the whole no longer than a story.
+///
+/// # Errors
+/// When a row's timings are not sane.
+pub fn ensure_sane_timings(row: &Value) -> Result<()> {
+    let duration = row["duration_us"].as_u64().with_context(|| format!("no duration: {row}"))?;
+    ensure!(duration < 90_000_000, "{row}");
+    for part in ["dns_us", "connect_us", "tls_us", "wait_us", "receive_us"] {
+        ensure!(row[part].is_null() || row[part].as_u64().is_some_and(|part| part <= duration), "{part}: {row}");
+    }
+    Ok(())
+}
+
+/// The values of a header in a row, in order.
+#[must_use]
+pub fn header<'a>(row: &'a Value, side: &str, name: &str) -> Vec<&'a str> {
+    let fields = row[format!("{side}_headers")].as_array().map(Vec::as_slice).unwrap_or_default();
+    fields
+        .iter()
+        .filter(|field| field["name"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(name)))
+        .filter_map(|field| field["value"].as_str())
+        .collect()
+}
+
+/// Whether a row carries a flag of `weir_engine::record::Flags`, by its bit.
+#[must_use]
+pub fn has_flag(row: &Value, bit: u32) -> bool {
+    row["flags"].as_u64().is_some_and(|flags| flags & (1 << bit) != 0)
+}
