@@ -118,7 +118,7 @@ impl Collector {
             Keep::Store if cut || self.fault.is_some() => BodyState::Truncated,
             Keep::Store => BodyState::Stored,
         };
-        Body { state, size: self.size, hash, content: content.into() }
+        Body { state, size: self.size, hash, content: content.into(), ..Body::default() }
     }
 
     pub(crate) fn has_gap(&self) -> bool {

@@ -51,7 +51,7 @@ pub(crate) fn of_response(head: &Head, method: Option<&[u8]>, upgrade_asked: boo
         (200..=299, Some(b"CONNECT")) => return (Framing::Tunnel, false),
         (101, _) if upgrade_asked => return (Framing::Tunnel, false),
         (101, None) if head.headers.get("upgrade").is_some() => return (Framing::Tunnel, false),
-        (100 | 102..=199 | 204 | 304, _) | (101, _) => {
+        (100..=199 | 204 | 304, _) => {
             return if announced { (unlikely, status != 304) } else { (Framing::None, false) };
         }
         _ => {}
