@@ -380,10 +380,10 @@ impl Half {
 
     /// Bytes are lost. Tells how many of them belong to the body under way, and what may have begun in the rest.
     pub(crate) fn gap(&mut self, len: u64) -> (u64, Option<Lost>) {
-        if let State::Chunked { decoder, .. } = &mut self.state {
-            if decoder.bridge(len) {
-                return (len, None);
-            }
+        if let State::Chunked { decoder, .. } = &mut self.state
+            && decoder.bridge(len)
+        {
+            return (len, None);
         }
         let lost = |at_least, bytes, broken_head| Some(Lost { at_least, bytes, broken_head });
         let result = match &mut self.state {

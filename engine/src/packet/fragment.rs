@@ -98,12 +98,12 @@ impl Fragments {
         if partial.insert(fragment.offset, datagram.payload) {
             self.counts.overlaps += 1;
         }
-        if partial.is_whole() {
-            if let Some(mut partial) = self.partials.remove(&key) {
-                partial.bytes.truncate(partial.total.unwrap_or(0));
-                self.counts.waiting -= partial.frames;
-                return Outcome::Whole { protocol: datagram.protocol, bytes: partial.bytes, frames: partial.frames };
-            }
+        if partial.is_whole()
+            && let Some(mut partial) = self.partials.remove(&key)
+        {
+            partial.bytes.truncate(partial.total.unwrap_or(0));
+            self.counts.waiting -= partial.frames;
+            return Outcome::Whole { protocol: datagram.protocol, bytes: partial.bytes, frames: partial.frames };
         }
         Outcome::Waiting
     }

@@ -113,10 +113,10 @@ impl Conversation {
 
     /// Hands the draft out when both halves are through.
     pub(crate) fn settle(&mut self, cx: &mut Context, id: u64) {
-        if self.drafts.get(&id).is_some_and(Draft::is_done) {
-            if let Some(draft) = self.drafts.remove(&id) {
-                draft.emit(cx);
-            }
+        if self.drafts.get(&id).is_some_and(Draft::is_done)
+            && let Some(draft) = self.drafts.remove(&id)
+        {
+            draft.emit(cx);
         }
     }
 
@@ -182,7 +182,7 @@ impl Conversation {
 
 /// The first bytes of a request that came in tiny segments.
 fn may_begin_request(bytes: &[u8]) -> bool {
-    bytes.len() < 24 && !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase())
+    bytes.len() < 24 && !bytes.is_empty() && bytes.iter().all(u8::is_ascii_uppercase)
         || bytes.len() < 256 && bytes.starts_with(b"PRI * HTTP/2")
 }
 

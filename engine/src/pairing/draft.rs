@@ -98,7 +98,7 @@ impl Draft {
         if let StartLine::Request { method, target, protocol } = head.start {
             exchange.protocol = protocol;
             exchange.url = url(ends, &method, &target, &head.headers);
-            exchange.method = text(method);
+            exchange.method = text(&method);
         }
         if head.odd {
             exchange.flags.set(Flags::MALFORMED);
@@ -124,7 +124,7 @@ impl Draft {
         let exchange = &mut *self.exchange;
         if let StartLine::Response { status, reason, protocol } = head.start {
             exchange.status = Some(status);
-            exchange.reason = (!reason.is_empty()).then(|| text(reason));
+            exchange.reason = (!reason.is_empty()).then(|| text(&reason));
             if self.request == Phase::Done && exchange.error == Some(Fault::RequestMissing) {
                 exchange.protocol = protocol;
             }
@@ -280,13 +280,13 @@ fn collector(keep: Keep, framing: Framing) -> Option<Collector> {
 }
 
 /// Text of header bytes; what is not UTF-8 is replaced.
-pub(crate) fn text(bytes: Bytes) -> ByteString {
-    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+pub(crate) fn text(bytes: &Bytes) -> ByteString {
+    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
 }
 
 /// The complete URL (RFC 9112 §3.3).
 pub(crate) fn url(ends: &Ends, method: &Bytes, target: &Bytes, headers: &Headers) -> Url {
-    let target = text(target.clone());
+    let target = text(target);
     let host = headers.get("host").map(String::from_utf8_lossy).unwrap_or_default();
     let build = |authority: &str, target: &str| Url::from_parts("http", authority.trim(), target);
     let server = || ends.authority.clone().unwrap_or_else(|| ends.server.to_string().into());

@@ -56,7 +56,7 @@ pub(crate) enum Verdict {
     Answers(u64),
     /// Its request was not seen.
     Alone,
-    /// It cannot be told yet; the end of the turn may tell ([`Queue::from_the_right`]), else [`Queue::pass`].
+    /// It cannot be told yet; the end of the turn may tell ([`Queue::tell_from_the_right`]), else [`Queue::pass`].
     Ambiguous,
 }
 
@@ -176,10 +176,10 @@ impl Queue {
             .iter()
             .rposition(|item| matches!(item, Item::Request { opens_turn: true, .. }) && possible(item));
         if let Some(turn) = turn {
-            if let Item::Request { seen: Some(seen), .. } = self.items[turn] {
-                if self.skipped.end <= seen {
-                    self.skipped = Skipped::default();
-                }
+            if let Item::Request { seen: Some(seen), .. } = self.items[turn]
+                && self.skipped.end <= seen
+            {
+                self.skipped = Skipped::default();
             }
             self.give_up(turn, unanswered);
         }
@@ -224,7 +224,7 @@ impl Queue {
     /// The turn is over, and `count` responses up to its end were seen without a loss between them: the last
     /// answers the last request, and so on back. Tells what each answers, in their order; requests before
     /// them are added to `unanswered`. `None`: there are more than can be, so they are not what they seem.
-    pub(crate) fn from_the_right(&mut self, count: usize, unanswered: &mut Vec<u64>) -> Option<Vec<Option<u64>>> {
+    pub(crate) fn tell_from_the_right(&mut self, count: usize, unanswered: &mut Vec<u64>) -> Option<Vec<Option<u64>>> {
         let most: u64 = self.items.iter().map(|item| item.slots().1).sum();
         if self.items.is_empty() && self.skipped.at_least > 0
             || !self.items.is_empty() && count as u64 + self.skipped.at_least > most
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(response(&mut queue, 600, 400).0, Verdict::Ambiguous);
         assert!(queue.would_open_turn(1_200));
         let mut unanswered = Vec::new();
-        assert_eq!(queue.from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
+        assert_eq!(queue.tell_from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
         assert_eq!(unanswered, [1]);
     }
 
@@ -373,7 +373,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.request(0, 0, Some(0));
         queue.lost_responses(600, 1, 600, 0);
-        assert_eq!(queue.from_the_right(1, &mut Vec::new()), None);
+        assert_eq!(queue.tell_from_the_right(1, &mut Vec::new()), None);
     }
 
     #[test]

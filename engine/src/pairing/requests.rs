@@ -34,7 +34,7 @@ impl Conversation {
             let was_lost = self.requests.is_lost();
             match self.requests.step(&mut input, resume) {
                 Step::More => break,
-                Step::Head(raw) => self.request_head(cx, raw, was_lost, time_ns),
+                Step::Head(raw) => self.request_head(cx, &raw, was_lost, time_ns),
                 Step::Body(bytes) => {
                     if let Some(draft) = self.asking.and_then(|id| self.drafts.get_mut(&id)) {
                         draft.request_data(cx, bytes);
@@ -53,7 +53,7 @@ impl Conversation {
         }
     }
 
-    fn request_head(&mut self, cx: &mut Context, raw: RawHead, was_lost: bool, time_ns: i64) {
+    fn request_head(&mut self, cx: &mut Context, raw: &RawHead, was_lost: bool, time_ns: i64) {
         let Some(head) = head::request(&raw.bytes) else {
             cx.messages.unread("malformed");
             self.requests.lose();
@@ -85,10 +85,11 @@ impl Conversation {
         }
         let id = self.add(draft);
         let waiting = self.queue.request(id, raw.start, raw.ack);
-        if waiting && self.queue.is_pipelined() {
-            if let Some(draft) = self.drafts.get_mut(&id) {
-                draft.exchange.flags.set(Flags::PIPELINED);
-            }
+        if waiting
+            && self.queue.is_pipelined()
+            && let Some(draft) = self.drafts.get_mut(&id)
+        {
+            draft.exchange.flags.set(Flags::PIPELINED);
         }
         self.asking = Some(id);
         self.requests.begin_body(framing);
@@ -131,7 +132,7 @@ impl Conversation {
     pub(crate) fn end_requests(&mut self, cx: &mut Context, time_ns: i64, ending: Ending) {
         let (head, whole) = self.requests.end();
         if let Some(raw) = head {
-            self.request_head(cx, raw, false, time_ns);
+            self.request_head(cx, &raw, false, time_ns);
             self.requests.restart();
             self.request_through(cx, time_ns, Some(Fault::ClientClosed));
         }

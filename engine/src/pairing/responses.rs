@@ -126,21 +126,22 @@ impl Conversation {
         }
         // Bytes that answer the first request of a connection without any head: HTTP/0.9.
         let mut unanswered = Vec::new();
-        if !self.answered && self.queue.waits() && !self.ends.flags.has(Flags::MIDSTREAM) {
-            if let Verdict::Answers(id) = self.queue.response(input.offset, piece.ack, &mut unanswered) {
-                if self.expects_bare_response(id) {
-                    if let Some(draft) = self.drafts.get_mut(&id) {
-                        draft.respond_bare(cx, piece.time_ns);
-                        draft.exchange.flags.set(Flags::MALFORMED);
-                    }
-                    self.answered = true;
-                    self.answering = Some(id);
-                    self.alone = false;
-                    self.response_start = input.offset;
-                    self.responses.begin_body(Framing::UntilClose);
-                    return true;
-                }
+        if !self.answered
+            && self.queue.waits()
+            && !self.ends.flags.has(Flags::MIDSTREAM)
+            && let Verdict::Answers(id) = self.queue.response(input.offset, piece.ack, &mut unanswered)
+            && self.expects_bare_response(id)
+        {
+            if let Some(draft) = self.drafts.get_mut(&id) {
+                draft.respond_bare(cx, piece.time_ns);
+                draft.exchange.flags.set(Flags::MALFORMED);
             }
+            self.answered = true;
+            self.answering = Some(id);
+            self.alone = false;
+            self.response_start = input.offset;
+            self.responses.begin_body(Framing::UntilClose);
+            return true;
         }
         if self.is_http {
             cx.messages.unread("malformed");

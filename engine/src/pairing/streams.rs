@@ -134,10 +134,10 @@ fn on_event(
             stream
         }
     };
-    if open.get(&stream).is_some_and(Draft::is_done) {
-        if let Some(draft) = open.remove(&stream) {
-            draft.emit(cx);
-        }
+    if open.get(&stream).is_some_and(Draft::is_done)
+        && let Some(draft) = open.remove(&stream)
+    {
+        draft.emit(cx);
     }
 }
 

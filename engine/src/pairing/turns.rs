@@ -49,7 +49,7 @@ impl Conversation {
     /// All the responses of the turn are there.
     pub(crate) fn tell_from_the_right(&mut self, cx: &mut Context, time_ns: i64) {
         let mut unanswered = Vec::new();
-        let Some(answers) = self.queue.from_the_right(self.held.len(), &mut unanswered) else {
+        let Some(answers) = self.queue.tell_from_the_right(self.held.len(), &mut unanswered) else {
             self.take_back(cx);
             return;
         };
