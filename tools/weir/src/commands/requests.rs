@@ -77,7 +77,7 @@ fn table(rows: impl Iterator<Item = ExchangeRow>, out: &mut Out) -> Result<usize
                 Cell::toned(Tone::of_status(row.status), status),
                 row.domain.into(),
                 path.into(),
-                Cell::toned(Tone::Faint, row.media_type),
+                Cell::toned(Tone::Faint, row.media_type.unwrap_or_default()),
                 units::bytes(row.response_size).into(),
                 row.duration_us.map_or_else(|| "–".to_owned(), units::duration_us).into(),
             ],

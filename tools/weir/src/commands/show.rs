@@ -171,11 +171,9 @@ fn print(session: &Session, row: &ExchangeRow, out: &mut Out) -> Result<()> {
 }
 
 fn facts(row: &ExchangeRow) -> Vec<(&'static str, String)> {
-    let mut facts = vec![
-        ("started", units::local_time(&row.started.to_string())),
-        ("client", row.client.clone()),
-        ("server", row.server.clone()),
-    ];
+    let mut facts = vec![("started", units::local_time(&row.started.to_string()))];
+    facts.extend(row.client.clone().map(|client| ("client", client)));
+    facts.extend(row.server.clone().map(|server| ("server", server)));
     let phases = [
         ("dns", row.dns_us),
         ("connect", row.connect_us),
