@@ -1,8 +1,9 @@
 """Load clients: public load generators, driven through a proxy; each returns (requests, seconds, p50 ms, p99 ms, errors).
 
 - wrk, with absolute-form targets, for plain HTTP; `ab -X` as the second witness of the same.
-- oha, which speaks CONNECT, for intercepted HTTPS and HTTP/2. Where it is not installed, wrk and h2load through
-  `connect_shim.py` (CONNECT on behalf of a client that cannot; its CPU is not counted as the proxy's).
+- oha, which speaks CONNECT, for intercepted HTTPS and HTTP/2. Where it is not installed, h2load through
+  `connect_shim.py` (CONNECT on behalf of a client that cannot; its CPU is not counted as the proxy's); fresh connections by ab,
+  which speaks CONNECT too. (wrk spins while TLS handshakes are under way, which starves whoever shares the cores with it.)
 """
 
 import json
@@ -48,9 +49,9 @@ def wrk(url, host, target, connections, seconds, close=False):
     return int(requests), int(duration) / 1e6, float(p50) / 1e3, float(p99) / 1e3, int(errors)
 
 
-def ab(proxy, url, connections, seconds):
+def ab(proxy, url, connections, seconds, fresh=False):
     """ab counts in whole milliseconds; its throughput and errors are what is looked at."""
-    command = ["ab", "-k", "-q", "-t", str(seconds), "-n", "100000000", "-c", str(connections)]
+    command = ["ab", *([] if fresh else ["-k"]), "-q", "-t", str(seconds), "-n", "100000000", "-c", str(connections)]
     text = run([*command, *(["-X", proxy] if proxy else []), url], seconds)
     pick = lambda pattern: float(re.search(pattern, text)[1])
     failed = int(pick(r"Failed requests:\s+(\d+)"))
@@ -80,13 +81,11 @@ def oha(proxy, url, connections, seconds, http2=False, fresh=False):
     return good, got["summary"]["total"], (latency["p50"] or 0) * 1e3, (latency["p99"] or 0) * 1e3, errors
 
 
-def h2load(url, connections, seconds):
+def h2load(url, connections, seconds, http2=True):
     log = pathlib.Path(rig.HELD, "h2load.log")
     log.unlink(missing_ok=True)
-    clients = max(1, connections // 8)
-    text = run(
-        ["h2load", "-D", str(seconds), "-c", str(clients), "-m", "8", "-t", "1", f"--log-file={log}", url], seconds
-    )
+    version = ["-c", str(max(1, connections // 8)), "-m", "8"] if http2 else ["-c", str(connections), "--h1"]
+    text = run(["h2load", "-D", str(seconds), *version, "-t", "1", f"--log-file={log}", url], seconds)
     done, failed = re.search(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed", text).groups()
     took = sorted(int(line.split()[2]) / 1e3 for line in log.read_text().splitlines())
     hundredths = statistics.quantiles(took, n=100) if len(took) > 1 else [0] * 99

@@ -43,15 +43,15 @@ def drive(proxy, origin, scheme, path, how, connections, seconds):
     if clients.oha_program():
         address = f"127.0.0.1:{proxy.tls}" if forward else None
         return clients.oha(address, at(proxy, scheme, url, path), connections, seconds, how == "h2", how == "fresh")
+    if how == "fresh":
+        return clients.ab(f"127.0.0.1:{proxy.tls}" if forward else None, at(proxy, scheme, url, path), connections, seconds, fresh=True)
     shim = None
     try:
         entry = at(proxy, scheme, url, "")
         if forward:
             shim, shim_port = clients.shim(proxy.tls, host)
             entry = f"https://localhost:{shim_port}"
-        if how == "h2":
-            return clients.h2load(entry.removesuffix(path) + path, connections, seconds)
-        return clients.wrk(entry.removesuffix(path), host, path, connections, seconds, close=how == "fresh")
+        return clients.h2load(entry.removesuffix(path) + path, connections, seconds, http2=how == "h2")
     finally:
         if shim:
             shim.__exit__()
@@ -87,7 +87,7 @@ def measure(start, origin, what, connections, seconds):
 
 
 def markdown(results, arguments):
-    client = "oha" if clients.oha_program() else "wrk and h2load behind connect_shim.py"
+    client = "oha" if clients.oha_program() else "h2load behind connect_shim.py and ab"
     print(f"Machine: {rig.machine()}; commit {rig.commit()}; {time.strftime('%Y-%m-%d')}.")
     print(f"Command: `benches/proxy_side_by_side.py {' '.join(sys.argv[1:])}`; {arguments.connections} connections, ", end="")
     print(f"{arguments.seconds} s each, origin nginx, plain HTTP by wrk, TLS by {client}; client, proxy and origin share the cores.\n")
