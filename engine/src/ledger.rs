@@ -68,8 +68,8 @@ pub struct Tally {
     pub seen: u64,
     /// What went on or was stored.
     pub kept: u64,
-    /// What did not, by reason. Reasons that begin with `filter:` or `policy:` were asked for; all
-    /// others are losses.
+    /// What did not, by reason. Reasons that begin with `filter:` or `policy:` were asked for, those that
+    /// begin with `ignored:` held nothing for weir (packets that are not TCP, say); all others are losses.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
 }
@@ -101,7 +101,7 @@ impl Tally {
 }
 
 fn is_wanted(reason: &str) -> bool {
-    reason.starts_with("filter:") || reason.starts_with("policy:")
+    ["filter:", "policy:", "ignored:"].iter().any(|prefix| reason.starts_with(prefix))
 }
 
 /// The ledger of a session: one tally a layer.

@@ -9,10 +9,25 @@
 //! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
 //! - [`pipeline`]: the bounded lock-free queue, the memory budget and the batches between
 //!   whoever sees traffic and whoever stores it.
+//!
+//! The packet path is built on them; data flows through it in this order:
+//!
+//! - [`source`]: capture files to blocks of frames.
+//! - `packet`: frames to TCP segments.
+//! - `flow`: segments to byte streams in order, with gaps told.
+//! - [`http`]: byte streams to messages.
+//! - `pairing`: messages to exchanges.
+//! - [`shard`]: all of it in one piece: frames in, records out.
 
 pub mod content;
 pub mod filter;
+mod flow;
+pub mod http;
 pub mod import;
 pub mod ledger;
+mod packet;
+mod pairing;
 pub mod pipeline;
 pub mod record;
+pub mod shard;
+pub mod source;

@@ -19,13 +19,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The request cannot be understood.
-    pub(crate) fn bad_request(message: impl ToString) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", message: message.to_string() }
+    pub(crate) fn bad_request(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", message: message.into().to_string() }
     }
 
     /// There is no such thing.
-    pub(crate) fn not_found(message: impl ToString) -> Self {
-        Self { status: StatusCode::NOT_FOUND, code: "not_found", message: message.to_string() }
+    pub(crate) fn not_found(message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, code: "not_found", message: message.into().to_string() }
     }
 
     /// There is such a thing, but not for this method.

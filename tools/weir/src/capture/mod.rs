@@ -57,7 +57,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     recover(home)?;
     let authority = Arc::new(Authority::load_or_create(&home.ca_dir())?);
     ports::check(options.proxy.listen, "--proxy")?;
-    let ui = options.ui.map(|ui| ui.bind()).transpose()?;
+    let ui = options.ui.map(options::Ui::bind).transpose()?;
     let ui_address = ui.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
 
     let (sender, receiver) = queue(QUEUE_BATCHES);

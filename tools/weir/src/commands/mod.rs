@@ -42,18 +42,18 @@ pub(crate) enum Outcome {
 
 /// Wrong usage that clap cannot know: exit code 2.
 #[derive(Debug)]
-pub(crate) struct Usage(String);
+pub(crate) struct Usage(Box<dyn std::error::Error + Send + Sync>);
 
 impl Usage {
     /// With its sentence.
-    pub(crate) fn new(sentence: impl ToString) -> Self {
-        Self(sentence.to_string())
+    pub(crate) fn new(sentence: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(sentence.into())
     }
 }
 
 impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 

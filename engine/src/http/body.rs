@@ -1,0 +1,127 @@
+//! What is kept of a body: all of it, a prefix, or only its size and hash.
+//!
+//! In: pieces of it. Out: the body as recorded. Its memory is counted in the budget.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    pipeline::{Budget, Reservation},
+    record::{Body, BodyState, Fault},
+};
+
+/// Which bodies are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyPolicy {
+    /// All.
+    All,
+    /// All but images, audio and video in responses; of these size and hash.
+    #[default]
+    MediaOff,
+    /// None; their sizes are counted.
+    None,
+}
+
+/// Bytes stored of one body at most.
+const MAX_STORED: usize = 256 << 20;
+/// Bytes reserved ahead by an announced length at most.
+const MAX_AHEAD: usize = 64 << 10;
+/// The budget is asked for in steps of this.
+const BUDGET_STEP: usize = 32 << 10;
+
+/// What to do with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Keep {
+    /// Store them.
+    #[default]
+    Store,
+    /// Hash and count them.
+    Hash,
+    /// Count them.
+    Count,
+}
+
+/// Gathers one body.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    keep: Keep,
+    stored: BytesMut,
+    hasher: Option<Box<blake3::Hasher>>,
+    size: u64,
+    gap: bool,
+    reserved: usize,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Collector {
+    /// `announced`: its length, where the head tells.
+    pub(crate) fn new(keep: Keep, announced: Option<u64>) -> Self {
+        let ahead = announced.map_or(0, |length| usize::try_from(length).unwrap_or(MAX_AHEAD).min(MAX_AHEAD));
+        let stored = if keep == Keep::Store { BytesMut::with_capacity(ahead) } else { BytesMut::new() };
+        let hasher = (keep == Keep::Hash).then(Box::default);
+        Self { keep, stored, hasher, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], budget: &Budget, reservation: &mut Option<Reservation>) {
+        self.size += bytes.len() as u64;
+        match self.keep {
+            Keep::Count => {}
+            Keep::Hash => {
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(bytes);
+                }
+            }
+            Keep::Store if self.fault.is_some() => {}
+            Keep::Store => {
+                let need = self.stored.len() + bytes.len();
+                if need > MAX_STORED {
+                    self.fault = Some(Fault::BodyLimit);
+                } else if !self.reserve(need, budget, reservation) {
+                    self.fault = Some(Fault::MemoryLimit);
+                } else {
+                    self.stored.extend_from_slice(bytes);
+                }
+            }
+        }
+    }
+
+    fn reserve(&mut self, need: usize, budget: &Budget, reservation: &mut Option<Reservation>) -> bool {
+        if need <= self.reserved {
+            return true;
+        }
+        let more = (need - self.reserved).next_multiple_of(BUDGET_STEP);
+        let granted = reservation.get_or_insert_with(|| budget.empty()).grow(more);
+        if granted {
+            self.reserved += more;
+        }
+        granted
+    }
+
+    /// Bytes of it are lost.
+    pub(crate) fn gap(&mut self, len: u64) {
+        self.size += len;
+        self.gap |= len > 0;
+        // A hash over what is left would be nobody's.
+        self.hasher = None;
+    }
+
+    /// The body as recorded. `cut`: it ended early.
+    pub(crate) fn finish(self, cut: bool) -> Body {
+        if self.size == 0 && !cut {
+            return Body::default();
+        }
+        let content: Bytes = self.stored.freeze();
+        let hash = self.hasher.filter(|_| !cut).map(|hasher| *hasher.finalize().as_bytes());
+        let state = match self.keep {
+            Keep::Count => BodyState::SkippedPolicy,
+            Keep::Hash => BodyState::SkippedMedia,
+            Keep::Store if self.gap => BodyState::Gap,
+            Keep::Store if cut || self.fault.is_some() => BodyState::Truncated,
+            Keep::Store => BodyState::Stored,
+        };
+        Body { state, size: self.size, hash, content: content.into(), ..Body::default() }
+    }
+
+    pub(crate) fn has_gap(&self) -> bool {
+        self.gap
+    }
+}

@@ -1,0 +1,96 @@
+//! Does this look like HTTP? Decided on the first bytes of a segment.
+
+/// The client connection preface of HTTP/2 (RFC 9113 §3.4).
+pub(crate) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Methods of the IANA registry that are common enough to be believed without a version behind the target.
+const METHODS: [&[u8]; 16] = [
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"PUT",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"REPORT",
+];
+
+/// Bytes of a request line that are looked at.
+const LINE_LIMIT: usize = 64 << 10;
+
+/// Whether these bytes can begin a response.
+pub(crate) fn response(bytes: &[u8]) -> bool {
+    bytes.len() >= 5 && bytes[..5].eq_ignore_ascii_case(b"HTTP/")
+}
+
+/// Whether a whole, well-formed status line stands here: what resynchronisation asks for.
+pub(crate) fn strict_response(bytes: &[u8]) -> bool {
+    let well_formed = |line: &[u8]| {
+        matches!(line, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, rest @ ..]
+        if (b'1'..=b'9').contains(a) && b.is_ascii_digit() && c.is_ascii_digit() && matches!(rest, [] | [b' ' | b'\r', ..]))
+    };
+    match memchr::memchr(b'\n', &bytes[..bytes.len().min(1_024)]) {
+        Some(end) => well_formed(&bytes[..end]),
+        None => false,
+    }
+}
+
+/// Whether these bytes can begin a request: a known method, or any token with a version at the line's end.
+pub(crate) fn request(bytes: &[u8]) -> bool {
+    let bytes = &bytes[bytes.iter().take(8).take_while(|byte| matches!(byte, b'\r' | b'\n')).count()..];
+    known_method(bytes) || strict_request(bytes)
+}
+
+fn known_method(bytes: &[u8]) -> bool {
+    METHODS.iter().any(|method| bytes.strip_prefix(*method).is_some_and(|rest| rest.first() == Some(&b' ')))
+}
+
+/// Whether a request line with a version stands here (or, when the line goes on, a known method).
+pub(crate) fn strict_request(bytes: &[u8]) -> bool {
+    let token = bytes
+        .iter()
+        .take(33)
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        .count();
+    if token == 0 || token > 32 || bytes.get(token) != Some(&b' ') || bytes.starts_with(b"HTTP/") {
+        return false;
+    }
+    match memchr::memchr(b'\n', &bytes[..bytes.len().min(LINE_LIMIT)]) {
+        Some(end) => {
+            let line = bytes[..end].trim_ascii_end();
+            line.len() > 9 && matches!(&line[line.len() - 9..], [b' ', b'H', b'T', b'T', b'P', b'/', _, b'.', _])
+        }
+        None => known_method(bytes),
+    }
+}
+
+/// Whether these bytes begin TLS: nothing to be read in the clear.
+pub(crate) fn tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_http_from_other_things() {
+        assert!(request(b"\r\nGET /x"));
+        assert!(request(b"RPC_IN_DATA /rpc HTTP/1.1\r\n"));
+        assert!(!request(b"EHLO there\r\n"));
+        assert!(!request(b"SSH-2.0-x\r\n"));
+        assert!(strict_response(b"HTTP/1.1 200 OK\r\n"));
+        assert!(strict_response(b"HTTP/1.0 304\r\n"));
+        assert!(!strict_response(b"HTTP/1.1 2000\r\n"));
+        assert!(!strict_response(b"HTTP/1.1 200 OK"));
+        assert!(tls(&[0x16, 3, 1, 0]));
+    }
+}

@@ -1,0 +1,44 @@
+//! What all conversations of a shard share: numbers, the budget, the policy, counts, and the records made.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    http::BodyPolicy,
+    pipeline::{Budget, Ids},
+    record::Record,
+};
+
+/// Shared by all conversations of a shard.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) budget: Budget,
+    pub(crate) bodies: BodyPolicy,
+    /// Finished records, taken by the shard.
+    pub(crate) records: Vec<Record>,
+    pub(crate) messages: MessageCounts,
+}
+
+/// Halves of exchanges: seen = kept + dropped.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct MessageCounts {
+    pub(crate) seen: u64,
+    pub(crate) kept: u64,
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// Requests whose response is missing, and responses whose request is: kept as halves.
+    pub(crate) unpaired: u64,
+}
+
+impl Context {
+    pub(crate) fn new(ids: Arc<Ids>, budget: Budget, bodies: BodyPolicy) -> Self {
+        Self { ids, budget, bodies, records: Vec::new(), messages: MessageCounts::default() }
+    }
+}
+
+impl MessageCounts {
+    /// A message that could not be read.
+    pub(crate) fn unread(&mut self, reason: &'static str) {
+        self.seen += 1;
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+}

@@ -1,0 +1,306 @@
+//! Both directions of a connection: HTTP/1.x, and what it is upgraded to.
+//!
+//! In: pieces and gaps in causal order. Out: exchanges and messages as they are through, and the
+//! connection when it ends.
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Context,
+    draft::{Draft, Ends},
+    queue::Queue,
+    streams::Streams,
+    turns::Held,
+    upgrade::Inside,
+};
+use crate::{
+    flow::{Consumer, Ending, Gap, Opening, Piece},
+    http::{
+        half::{Half, Role},
+        sniff,
+    },
+    record::{Connection, ConnectionKind, Direction, Fault, Flags, Record, Source},
+};
+
+/// Bytes looked through for a first message head.
+const PROBE_BYTES: u64 = 64 << 10;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) ends: Ends,
+    pub(crate) requests: Half,
+    pub(crate) responses: Half,
+    pub(crate) queue: Queue,
+    pub(crate) drafts: FxHashMap<u64, Draft>,
+    pub(crate) next_draft: u64,
+    /// The draft whose request is being read.
+    pub(crate) asking: Option<u64>,
+    /// The draft whose response is being read.
+    pub(crate) answering: Option<u64>,
+    /// The response being read answers no request that is known.
+    pub(crate) alone: bool,
+    /// Responses whose requests are not told yet, one behind the other.
+    pub(crate) held: Vec<Held>,
+    /// Offset behind all that the server is known to have sent.
+    pub(crate) received_until: u64,
+    /// When bytes last came.
+    pub(crate) last_ns: i64,
+    /// The response being read may answer HEAD, and have no body then.
+    pub(crate) doubtful_body: bool,
+    /// The client sent its FIN.
+    pub(crate) sent_ended: bool,
+    /// Where the response being read begins.
+    pub(crate) response_start: u64,
+    pub(crate) inside: Option<Box<Inside>>,
+    /// A message head was seen.
+    pub(crate) is_http: bool,
+    /// A whole response was seen, or one is under way.
+    pub(crate) answered: bool,
+    pub(crate) exchanges: u64,
+    /// Oddities of bytes under way, for the messages they belong to.
+    pub(crate) odd: [Flags; 2],
+    /// How long the handshake took: told with the first exchange.
+    pub(crate) connect_us: Option<u64>,
+    /// Inside a tunnel: the connection is told by the outer conversation.
+    nested: bool,
+    done: bool,
+    probed: u64,
+    opened_ns: i64,
+    bytes: [u64; 2],
+}
+
+impl Conversation {
+    pub(crate) fn new(ends: Ends, opened_ns: i64, nested: bool) -> Self {
+        Self {
+            ends,
+            requests: Half::new(Role::Requests),
+            responses: Half::new(Role::Responses),
+            queue: Queue::default(),
+            drafts: FxHashMap::default(),
+            next_draft: 0,
+            asking: None,
+            answering: None,
+            alone: false,
+            held: Vec::new(),
+            received_until: 0,
+            last_ns: opened_ns,
+            doubtful_body: false,
+            sent_ended: false,
+            response_start: 0,
+            inside: None,
+            is_http: false,
+            answered: false,
+            exchanges: 0,
+            odd: [Flags::default(); 2],
+            connect_us: None,
+            nested,
+            done: false,
+            probed: 0,
+            opened_ns,
+            bytes: [0; 2],
+        }
+    }
+
+    /// Adds a draft; returns its number.
+    pub(crate) fn add(&mut self, draft: Draft) -> u64 {
+        let id = self.next_draft;
+        self.next_draft += 1;
+        self.exchanges += 1;
+        self.drafts.insert(id, draft);
+        id
+    }
+
+    /// Hands the draft out when both halves are through.
+    pub(crate) fn settle(&mut self, cx: &mut Context, id: u64) {
+        if self.drafts.get(&id).is_some_and(Draft::is_done)
+            && let Some(draft) = self.drafts.remove(&id)
+        {
+            draft.emit(cx);
+        }
+    }
+
+    /// These will get no response any more.
+    pub(crate) fn unanswered(&mut self, cx: &mut Context, ids: Vec<u64>, time_ns: i64) {
+        for id in ids {
+            if let Some(draft) = self.drafts.get_mut(&id) {
+                draft.response_end(time_ns, Some(Fault::ResponseMissing));
+            }
+            self.settle(cx, id);
+        }
+    }
+
+    /// Before the first head: is this HTTP at all? `false`: the bytes need not be looked at further.
+    fn probe(&mut self, direction: Direction, piece: &Piece<'_>) -> bool {
+        let bytes = piece.bytes;
+        if sniff::tls(bytes) || self.probed > PROBE_BYTES {
+            self.done = true;
+            return false;
+        }
+        let (half, looks) = match direction {
+            Direction::Sent => (&mut self.requests, sniff::request(bytes) || may_begin_request(bytes)),
+            Direction::Received if self.queue.waits() => return true,
+            Direction::Received => (&mut self.responses, sniff::response(bytes) || b"HTTP/".starts_with(bytes)),
+        };
+        if half.is_between_messages() && !looks {
+            half.lose();
+        }
+        self.probed += bytes.len() as u64;
+        true
+    }
+
+    /// All that is under way ends.
+    fn end_all(&mut self, cx: &mut Context, ending: Ending, time_ns: i64) {
+        self.end_requests(cx, time_ns, ending);
+        self.end_responses(cx, time_ns, ending);
+        let fault = match ending {
+            Ending::Reset => Fault::ServerReset,
+            Ending::CaptureEnded => Fault::CaptureEnded,
+            Ending::Evicted => Fault::Evicted,
+            Ending::Closed | Ending::Idle | Ending::Reused => Fault::ResponseMissing,
+        };
+        let mut ids: Vec<u64> = self.drafts.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if let Some(mut draft) = self.drafts.remove(&id) {
+                draft.request_end(time_ns, Some(fault));
+                draft.response_end(time_ns, Some(fault));
+                draft.emit(cx);
+            }
+        }
+        if let Some(inside) = self.inside.take() {
+            self.exchanges += inside.close(cx, ending, time_ns);
+        }
+    }
+
+    /// Ends a conversation inside another; returns how many exchanges it had.
+    pub(crate) fn close_nested(mut self, cx: &mut Context, ending: Ending, time_ns: i64) -> u64 {
+        self.end_all(cx, ending, time_ns);
+        self.exchanges
+    }
+}
+
+/// The first bytes of a request that came in tiny segments.
+fn may_begin_request(bytes: &[u8]) -> bool {
+    bytes.len() < 24 && !bytes.is_empty() && bytes.iter().all(u8::is_ascii_uppercase)
+        || bytes.len() < 256 && bytes.starts_with(b"PRI * HTTP/2")
+}
+
+impl Consumer for Conversation {
+    type Context = Context;
+
+    fn open(cx: &mut Context, opening: &Opening) -> Option<Self> {
+        let mut flags = Flags::default();
+        if opening.midstream {
+            flags.set(Flags::MIDSTREAM);
+        }
+        let connection = cx.ids.next_connection();
+        let ends = Ends { client: opening.client, server: opening.server, connection, flags, authority: None };
+        let connect_us = opening.connect_us;
+        Some(Self { connect_us, ..Self::new(ends, opening.opened_ns, false) })
+    }
+
+    fn sender_is_client(bytes: &[u8]) -> Option<bool> {
+        if sniff::response(bytes) {
+            return Some(false);
+        }
+        (sniff::request(bytes) || bytes.starts_with(b"PRI * HTTP/2")).then_some(true)
+    }
+
+    fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
+        self.bytes[direction as usize] += piece.bytes.len() as u64;
+        self.last_ns = piece.time_ns;
+        if direction == Direction::Received {
+            self.received_until = piece.offset + piece.bytes.len() as u64;
+        }
+        if let Some(inside) = &mut self.inside {
+            inside.data(cx, direction, piece);
+            return;
+        }
+        if !self.is_http {
+            if direction == Direction::Sent && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16]) {
+                self.is_http = true;
+                let mut streams = Streams::new(self.ends.clone());
+                streams.data(cx, direction, piece);
+                self.inside = Some(Box::new(Inside::Http2(Box::new(streams))));
+                return;
+            }
+            if !self.probe(direction, &piece) {
+                return;
+            }
+        }
+        match direction {
+            Direction::Sent => self.sent(cx, piece),
+            Direction::Received => self.received(cx, piece),
+        }
+    }
+
+    fn gap(&mut self, cx: &mut Context, direction: Direction, gap: Gap) {
+        if let Some(inside) = &mut self.inside {
+            inside.gap(cx, direction, gap);
+            return;
+        }
+        match direction {
+            Direction::Sent => self.request_gap(cx, gap),
+            Direction::Received => {
+                self.received_until = gap.offset + gap.len;
+                self.response_gap_over_turns(cx, gap);
+            }
+        }
+    }
+
+    fn flag(&mut self, direction: Direction, flags: Flags) {
+        let current = if direction == Direction::Sent { self.asking } else { self.answering };
+        match current.and_then(|id| self.drafts.get_mut(&id)) {
+            Some(draft) => draft.exchange.flags.set(flags),
+            None => self.odd[direction as usize].set(flags),
+        }
+    }
+
+    fn end(&mut self, cx: &mut Context, direction: Direction, time_ns: i64) {
+        if let Some(inside) = &mut self.inside {
+            inside.end(cx, direction, time_ns);
+            return;
+        }
+        match direction {
+            Direction::Sent => {
+                self.sent_ended = true;
+                self.end_requests(cx, time_ns, Ending::Closed);
+            }
+            Direction::Received => self.end_responses(cx, time_ns, Ending::Closed),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done && !self.is_http
+    }
+
+    fn close(mut self, cx: &mut Context, ending: Ending, time_ns: i64) {
+        let is_tunnel = self.inside.as_ref().is_some_and(|inside| inside.is_tunnel());
+        self.end_all(cx, ending, time_ns);
+        if !self.is_http || self.nested {
+            return;
+        }
+        let error = match ending {
+            Ending::Reset => Some(Fault::ServerReset),
+            Ending::Evicted => Some(Fault::Evicted),
+            _ => None,
+        };
+        cx.records.push(Record::Connection(Box::new(Connection {
+            id: self.ends.connection,
+            source: Source::Packets,
+            client: Some(self.ends.client),
+            server: Some(self.ends.server),
+            port: self.ends.server.port(),
+            opened_us: self.opened_ns.div_euclid(1_000),
+            duration_us: u64::try_from((time_ns - self.opened_ns) / 1_000).unwrap_or(0),
+            kind: if is_tunnel { ConnectionKind::Tunnel } else { ConnectionKind::Plain },
+            exchanges: self.exchanges,
+            sent_bytes: self.bytes[Direction::Sent as usize],
+            received_bytes: self.bytes[Direction::Received as usize],
+            error,
+            flags: self.ends.flags,
+            ..Connection::default()
+        })));
+    }
+}

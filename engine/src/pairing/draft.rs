@@ -1,0 +1,298 @@
+//! An exchange while its halves come in.
+//!
+//! In: heads, bodies, times. Out: the exchange, once both halves are through.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::Context;
+use crate::{
+    http::{
+        BodyPolicy,
+        body::{Collector, Keep},
+        framing::Framing,
+        head::{Head, StartLine},
+    },
+    record::{
+        Exchange, Fault, Flags, Headers, Record, Source, Url,
+        media::{self, Category},
+    },
+};
+
+/// How far a half is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing seen.
+    Waiting,
+    /// Its head was seen.
+    Open,
+    /// It is through.
+    Done,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) exchange: Box<Exchange>,
+    pub(crate) request: Phase,
+    pub(crate) response: Phase,
+    /// A fault of the response, when another one is told already.
+    late_fault: Option<Fault>,
+    /// Its request is not told yet.
+    pub(crate) held: bool,
+    request_body: Option<Collector>,
+    response_body: Option<Collector>,
+    started_ns: i64,
+    asked_ns: Option<i64>,
+    answered_ns: Option<i64>,
+    ended_ns: Option<i64>,
+}
+
+/// Addresses and numbers of a connection, for its exchanges.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) server: SocketAddr,
+    pub(crate) connection: u64,
+    pub(crate) flags: Flags,
+    /// Inside a CONNECT tunnel: where to.
+    pub(crate) authority: Option<ByteString>,
+}
+
+impl Draft {
+    fn new(cx: &Context, ends: &Ends, time_ns: i64) -> Self {
+        let exchange = Box::new(Exchange {
+            id: cx.ids.next_exchange(),
+            source: Source::Packets,
+            client: Some(ends.client),
+            server: Some(ends.server),
+            connection: ends.connection,
+            started_us: time_ns.div_euclid(1_000),
+            flags: ends.flags,
+            ..Exchange::default()
+        });
+        Self {
+            exchange,
+            request: Phase::Waiting,
+            response: Phase::Waiting,
+            held: false,
+            late_fault: None,
+            request_body: None,
+            response_body: None,
+            started_ns: time_ns,
+            asked_ns: None,
+            answered_ns: None,
+            ended_ns: None,
+        }
+    }
+
+    /// From a request head.
+    pub(crate) fn from_request(cx: &mut Context, ends: &Ends, head: Head, framing: Framing, time_ns: i64) -> Self {
+        let mut draft = Self::new(cx, ends, time_ns);
+        cx.messages.seen += 1;
+        cx.messages.kept += 1;
+        draft.request = Phase::Open;
+        let exchange = &mut *draft.exchange;
+        if let StartLine::Request { method, target, protocol } = head.start {
+            exchange.protocol = protocol;
+            exchange.url = url(ends, &method, &target, &head.headers);
+            exchange.method = text(&method);
+        }
+        if head.odd {
+            exchange.flags.set(Flags::MALFORMED);
+        }
+        exchange.request_headers = head.headers;
+        draft.request_body = collector(keep_request(cx.bodies), framing);
+        draft
+    }
+
+    /// For a response whose request was not seen.
+    pub(crate) fn without_request(cx: &mut Context, ends: &Ends, time_ns: i64) -> Self {
+        let mut draft = Self::new(cx, ends, time_ns);
+        draft.request = Phase::Done;
+        draft.exchange.error = Some(Fault::RequestMissing);
+        cx.messages.unpaired += 1;
+        draft
+    }
+
+    /// Takes the final response's head.
+    pub(crate) fn respond(&mut self, cx: &mut Context, head: Head, framing: Framing, time_ns: i64) {
+        cx.messages.seen += 1;
+        cx.messages.kept += 1;
+        let exchange = &mut *self.exchange;
+        if let StartLine::Response { status, reason, protocol } = head.start {
+            exchange.status = Some(status);
+            exchange.reason = (!reason.is_empty()).then(|| text(&reason));
+            if self.request == Phase::Done && exchange.error == Some(Fault::RequestMissing) {
+                exchange.protocol = protocol;
+            }
+        }
+        if head.odd {
+            exchange.flags.set(Flags::MALFORMED);
+        }
+        if self.request == Phase::Open {
+            exchange.flags.set(Flags::EARLY_RESPONSE);
+        }
+        exchange.response_headers = head.headers;
+        self.response = Phase::Open;
+        self.answered_ns = Some(time_ns);
+        self.response_body = collector(keep_response(cx.bodies, exchange), framing);
+    }
+
+    /// A response without a head (HTTP/0.9).
+    pub(crate) fn respond_bare(&mut self, cx: &Context, time_ns: i64) {
+        self.response = Phase::Open;
+        self.answered_ns = Some(time_ns);
+        self.response_body = collector(keep_response(cx.bodies, &self.exchange), Framing::UntilClose);
+    }
+
+    pub(crate) fn request_data(&mut self, cx: &Context, bytes: &[u8]) {
+        let body = self.request_body.get_or_insert_with(|| Collector::new(keep_request(cx.bodies), None));
+        body.push(bytes, &cx.budget, &mut self.exchange.reservation);
+    }
+
+    pub(crate) fn response_data(&mut self, cx: &Context, bytes: &[u8]) {
+        let keep = keep_response(cx.bodies, &self.exchange);
+        let body = self.response_body.get_or_insert_with(|| Collector::new(keep, None));
+        body.push(bytes, &cx.budget, &mut self.exchange.reservation);
+    }
+
+    pub(crate) fn request_gap(&mut self, len: u64) {
+        self.exchange.flags.set(Flags::GAP);
+        self.request_body.get_or_insert_default().gap(len);
+    }
+
+    pub(crate) fn response_gap(&mut self, len: u64) {
+        self.exchange.flags.set(Flags::GAP);
+        self.response_body.get_or_insert_default().gap(len);
+    }
+
+    /// The request is through. `fault`: it ended early.
+    pub(crate) fn request_end(&mut self, time_ns: i64, fault: Option<Fault>) {
+        if self.request == Phase::Done {
+            return;
+        }
+        self.request = Phase::Done;
+        self.asked_ns = Some(time_ns);
+        let body = self.request_body.take();
+        self.finish_body(body, fault, true);
+    }
+
+    /// The response is through. `fault`: it ended early, or never came.
+    pub(crate) fn response_end(&mut self, time_ns: i64, fault: Option<Fault>) {
+        if self.response == Phase::Done {
+            return;
+        }
+        if self.response == Phase::Open {
+            self.ended_ns = Some(time_ns);
+        }
+        self.response = Phase::Done;
+        let body = self.response_body.take();
+        self.finish_body(body, fault, false);
+    }
+
+    fn finish_body(&mut self, body: Option<Collector>, fault: Option<Fault>, of_request: bool) {
+        let exchange = &mut *self.exchange;
+        if let Some(body) = body {
+            let gap = body.has_gap().then_some(Fault::Gap);
+            let fault_of_body = fault.or(body.fault).or(gap);
+            if exchange.error.is_some() {
+                self.late_fault = fault_of_body;
+            }
+            exchange.error = exchange.error.or(fault_of_body);
+            let body = body.finish(fault.is_some());
+            *(if of_request { &mut exchange.request_body } else { &mut exchange.response_body }) = body;
+        } else {
+            exchange.error = exchange.error.or(fault);
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        !self.held && self.request == Phase::Done && self.response == Phase::Done
+    }
+
+    /// Takes the response over that was read before its request was told.
+    pub(crate) fn adopt(&mut self, other: Self) {
+        let (mine, theirs) = (&mut *self.exchange, *other.exchange);
+        mine.status = theirs.status;
+        mine.reason = theirs.reason;
+        mine.response_headers = theirs.response_headers;
+        mine.response_body = theirs.response_body;
+        mine.flags.set(theirs.flags);
+        mine.error = mine.error.or(theirs.error.filter(|fault| *fault != Fault::RequestMissing)).or(other.late_fault);
+        if let (None, Some(reservation)) = (&mine.reservation, theirs.reservation) {
+            mine.reservation = Some(reservation);
+        }
+        self.answered_ns = other.answered_ns;
+        self.ended_ns = other.ended_ns;
+        self.response = Phase::Done;
+    }
+
+    /// Adds a trailer section to the header section, flagged.
+    pub(crate) fn trailers(&mut self, trailers: &Headers, of_request: bool) {
+        if trailers.is_empty() {
+            return;
+        }
+        let exchange = &mut *self.exchange;
+        exchange.flags.set(Flags::TRAILERS);
+        let headers = if of_request { &mut exchange.request_headers } else { &mut exchange.response_headers };
+        *headers = headers.followed_by(trailers);
+    }
+
+    /// Hands the exchange out.
+    pub(crate) fn emit(mut self, cx: &mut Context) {
+        let us = |from: i64, to: i64| u64::try_from((to - from) / 1_000).unwrap_or(0);
+        let timings = &mut self.exchange.timings;
+        timings.duration_us = self.ended_ns.map(|ended| us(self.started_ns, ended));
+        timings.receive_us = self.answered_ns.zip(self.ended_ns).map(|(from, to)| us(from, to));
+        timings.wait_us = self.asked_ns.zip(self.answered_ns).map(|(from, to)| us(from, to));
+        if self.exchange.status.is_none() && self.answered_ns.is_none() {
+            cx.messages.unpaired += 1;
+        }
+        cx.records.push(Record::Exchange(self.exchange));
+    }
+}
+
+fn keep_request(policy: BodyPolicy) -> Keep {
+    if policy == BodyPolicy::None { Keep::Count } else { Keep::Store }
+}
+
+fn keep_response(policy: BodyPolicy, exchange: &Exchange) -> Keep {
+    match policy {
+        BodyPolicy::All => Keep::Store,
+        BodyPolicy::None => Keep::Count,
+        BodyPolicy::MediaOff => {
+            let is_media =
+                exchange.response_content_type().is_some_and(|value| Category::of(&media::essence(value)).is_media());
+            if is_media { Keep::Hash } else { Keep::Store }
+        }
+    }
+}
+
+fn collector(keep: Keep, framing: Framing) -> Option<Collector> {
+    match framing {
+        Framing::None | Framing::Tunnel | Framing::Unlikely { .. } => None,
+        Framing::Length(length) => Some(Collector::new(keep, Some(length))),
+        Framing::Chunked { .. } | Framing::UntilClose => Some(Collector::new(keep, None)),
+    }
+}
+
+/// Text of header bytes; what is not UTF-8 is replaced.
+pub(crate) fn text(bytes: &Bytes) -> ByteString {
+    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+}
+
+/// The complete URL (RFC 9112 §3.3).
+pub(crate) fn url(ends: &Ends, method: &Bytes, target: &Bytes, headers: &Headers) -> Url {
+    let target = text(target);
+    let host = headers.get("host").map(String::from_utf8_lossy).unwrap_or_default();
+    let build = |authority: &str, target: &str| Url::from_parts("http", authority.trim(), target);
+    let server = || ends.authority.clone().unwrap_or_else(|| ends.server.to_string().into());
+    if &method[..] == b"CONNECT" {
+        return build(&target, "").or_else(|| build(&host, "")).unwrap_or_default();
+    }
+    let absolute = (!target.starts_with('/')).then(|| Url::parse(target.clone())).flatten();
+    absolute.or_else(|| build(&host, &target)).or_else(|| build(&server(), &target)).unwrap_or_default()
+}

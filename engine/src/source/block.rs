@@ -1,0 +1,83 @@
+//! A block: many frames in one buffer that is used again.
+//!
+//! In: a source fills it. Out: a shard walks over its frames where they lie.
+
+use super::LinkType;
+
+/// One frame as captured.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Capture time, nanoseconds since the Unix epoch.
+    pub time_ns: i64,
+    /// What `data` begins with.
+    pub link: LinkType,
+    /// The captured bytes.
+    pub data: &'a [u8],
+    /// Bytes the frame had on the wire; more than `data` holds when a snap length cut it.
+    pub original_len: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FrameAt {
+    time_ns: i64,
+    start: usize,
+    len: u32,
+    original_len: u32,
+    link: LinkType,
+}
+
+/// Many frames in one buffer.
+#[derive(Debug, Default)]
+pub struct Block {
+    pub(super) buffer: Vec<u8>,
+    frames: Vec<FrameAt>,
+}
+
+impl Block {
+    /// An empty block.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the frames; the buffer stays for the next ones.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.buffer.clear();
+    }
+
+    /// Adds a frame at the end, copying its bytes: for sources that make frames instead of reading them.
+    pub fn push(&mut self, frame: &Frame<'_>) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(frame.data);
+        self.mark(frame.time_ns, frame.link, start, frame.data.len(), frame.original_len);
+    }
+
+    /// Notes that a frame lies at this place of the buffer.
+    pub(super) fn mark(&mut self, time_ns: i64, link: LinkType, start: usize, len: usize, original_len: u32) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.frames.push(FrameAt { time_ns, start, len, original_len: original_len.max(len), link });
+    }
+
+    /// The frames in the order they were captured.
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = Frame<'_>> {
+        self.frames.iter().map(|at| Frame {
+            time_ns: at.time_ns,
+            link: at.link,
+            data: &self.buffer[at.start..at.start + at.len as usize],
+            original_len: at.original_len,
+        })
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are no frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
