@@ -111,7 +111,11 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
             other => break other,
         }
     };
-    client.count(near.take_counts());
+    let counts = near.take_counts();
+    if !matches!(next, Next::Connect { .. }) {
+        // The bytes of a tunnel are those inside it, not those that asked for it.
+        client.count(counts);
+    }
     match next {
         Next::Connect { host, port, authority } => {
             return End::Connect { stream: near.into_stream(), host, port, authority };
