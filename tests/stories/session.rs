@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::Value;
 use weir_tests::{
     Home, Nginx, Weir,
     client::{curl, helper},
@@ -11,15 +10,6 @@ use weir_tests::{
     process::eventually,
     weir::ensure_balanced,
 };
-
-/// The document of `weir sessions`, whether it is an array or a line each.
-fn sessions(home: &Home) -> Result<Vec<Value>> {
-    let rows = home.rows(&["sessions"])?;
-    Ok(match rows.as_slice() {
-        [Value::Array(all)] => all.clone(),
-        _ => rows,
-    })
-}
 
 #[test]
 fn stopping_under_load_loses_nothing() -> Result<()> {
@@ -57,7 +47,7 @@ fn a_running_session_is_read_and_steered_from_another_terminal() -> Result<()> {
     eventually("the rows are visible while it runs", Duration::from_secs(20), || {
         Ok(home.requests("first steps")?.len() == 20)
     })?;
-    let all = sessions(&home)?;
+    let all = home.rows(&["sessions"])?;
     ensure!(all.len() == 1 && all[0]["id"] == session && all[0]["state"] == "running", "{all:?}");
     let overview = home.json(&["overview"])?;
     ensure!(overview["state"] == "running" && overview["exchanges"] == 20, "{overview}");
@@ -65,6 +55,11 @@ fn a_running_session_is_read_and_steered_from_another_terminal() -> Result<()> {
 
     home.output(&["pause"])?;
     curl(&weir, &[], &nginx.url(Listener::Plain, "/items?paused"))?;
+    let dropped = |reason: &str| -> Result<u64> {
+        let ledger = home.json(&["ledger"])?;
+        Ok(ledger["ledger"]["exchanges"]["dropped"][reason].as_u64().unwrap_or_default())
+    };
+    eventually("what came in the pause is counted", Duration::from_secs(20), || Ok(dropped("policy:paused")? == 1))?;
     home.output(&["resume"])?;
     home.output(&["filter", "--method", "POST"])?;
     curl(&weir, &[], &nginx.url(Listener::Plain, "/items?filtered"))?;
@@ -73,15 +68,16 @@ fn a_running_session_is_read_and_steered_from_another_terminal() -> Result<()> {
     home.output(&["stop"])?;
     drop(weir);
 
-    eventually("it is stopped", Duration::from_secs(20), || Ok(sessions(&home)?[0]["state"] == "stopped"))?;
+    eventually("it is stopped", Duration::from_secs(20), || Ok(home.rows(&["sessions"])?[0]["state"] == "stopped"))?;
     let rows = home.requests("renamed")?;
     ensure!(rows.len() == 21 && rows[20]["query"] == "posted", "{} rows, the last {:?}", rows.len(), rows.last());
     let ledger = home.json(&["ledger", &session[..10]])?;
-    let ledger = if ledger["ledger"].is_object() { &ledger["ledger"] } else { &ledger };
+    let ledger = &ledger["ledger"];
     ensure_balanced(ledger)?;
-    ensure!(ledger["exchanges"]["dropped"]["filter:method"] == 1, "{ledger}");
+    let reasons = &ledger["exchanges"]["dropped"];
+    ensure!(reasons["filter:method"] == 1 && reasons["policy:paused"] == 1, "{ledger}");
     home.output(&["session", "delete", "renamed"])?;
-    ensure!(sessions(&home)?.is_empty(), "deleted");
+    ensure!(home.rows(&["sessions"])?.is_empty(), "deleted");
     ensure!(weir_files(&home) == 0, "no file of it is left");
     Ok(())
 }

@@ -111,7 +111,11 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
             other => break other,
         }
     };
-    client.count(near.take_counts());
+    let counts = near.take_counts();
+    if !matches!(next, Next::Connect { .. }) {
+        // The bytes of a tunnel are those inside it, not those that asked for it.
+        client.count(counts);
+    }
     match next {
         Next::Connect { host, port, authority } => {
             return End::Connect { stream: near.into_stream(), host, port, authority };
@@ -393,8 +397,16 @@ async fn forward(client: &Rc<Client>, near: &Wire, request: Request, route: Rout
             if complete { Next::Close } else { Next::Linger }
         }
         Outcome::Abort => {
+            // A framed body shows by itself that it was cut; a reset would take with it what had come until then.
+            let headers = &row.exchange.response_headers;
+            let framed = headers.get("content-length").or(headers.get("transfer-encoding")).is_some();
+            let complete = row.request_complete;
             row.finish(client).await;
-            Next::Abort
+            match (framed, complete) {
+                (true, true) => Next::Close,
+                (true, false) => Next::Linger,
+                (false, _) => Next::Abort,
+            }
         }
         Outcome::Failed(failure) => refuse(client, near, Some(&request), row, &failure).await,
         Outcome::Upgraded { server, response } => {

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
 }
 
 /// Closes sessions whose process died, with a notice.
-fn recover(home: &Home) -> Result<()> {
+pub(crate) fn recover(home: &Home) -> Result<()> {
     let recovered = Catalogue::open(home).recover().context("an earlier session could not be recovered")?;
     for entry in recovered {
         TokenFile::sweep(home.root(), &entry.id.to_string());

@@ -104,9 +104,18 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
     }
 }
 
+/// The catalogue, after sessions whose process died have been closed: nobody should see them as running.
+fn catalogue(home: &Home) -> Catalogue {
+    if let Err(error) = capture::recover(home) {
+        // A home that can only be read is read as it is.
+        tracing::warn!("{error:#}");
+    }
+    Catalogue::open(home)
+}
+
 /// The session a selector means.
 fn find(home: &Home, selector: Option<&str>) -> Result<SessionEntry> {
-    Ok(Catalogue::open(home).find(selector)?)
+    Ok(catalogue(home).find(selector)?)
 }
 
 /// What could not be read, on standard error: the answer is what could.

@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use weir_storage::{Catalogue, Home, SessionEntry, SessionState};
 
-use super::{Outcome, control, find, ledger};
+use super::{Outcome, catalogue, control, find, ledger};
 use crate::{
     cli::SessionCommand,
     output::{Cell, Column, Cut, Out, Tone, text::one_line, units},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Lists the sessions, the latest first.
 pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
-    let mut entries = Catalogue::open(home).list()?;
+    let mut entries = catalogue(home).list()?;
     entries.reverse();
     if out.json {
         for entry in &entries {
