@@ -13,7 +13,7 @@ use crate::{
 
 /// Groups shown to people of each column unless told otherwise.
 const TOP: usize = 10;
-/// Columns of a bar at most, and what the other columns of the table take beside the key.
+/// Columns of a bar at most.
 const BAR: usize = 24;
 
 /// Prints the overview of a session.
@@ -71,11 +71,13 @@ fn print(overview: &Overview, filtered: bool, top: Option<usize>, out: &mut Out)
 fn section(title: &'static str, groups: &[Group], all: u64, top: Option<usize>, out: &mut Out) -> Result<()> {
     let shown = &groups[..groups.len().min(top.unwrap_or(usize::MAX))];
     let most = shown.iter().map(|group| group.count).max().unwrap_or(0);
+    // A bar that were cut would lie: it is drawn to a scale that leaves room for the figures.
+    let bar = out.width.map_or(BAR, |width| (width / 6).min(BAR));
     let mut table = out.table(vec![
         Column::text(title).cut(Cut::Middle, 12),
         Column::number("requests"),
         Column::number("share").optional(),
-        Column::text("").cut(Cut::End, 4),
+        Column::text("").optional(),
         Column::number("errors").optional(),
         Column::number("received").optional(),
         Column::number("p50"),
@@ -91,7 +93,7 @@ fn section(title: &'static str, groups: &[Group], all: u64, top: Option<usize>, 
                 Cell::toned(key_tone, group.key.as_str()),
                 units::count(group.count).into(),
                 Cell::toned(Tone::Faint, units::percent(group.count, all)),
-                Cell::toned(Tone::Info, bars::bar(group.count, most, BAR)),
+                Cell::toned(Tone::Info, bars::bar(group.count, most, bar)),
                 Cell::toned(if group.errors > 0 { Tone::Bad } else { Tone::Faint }, units::count(group.errors)),
                 units::bytes(group.response_bytes).into(),
                 time(group.p50_us).into(),

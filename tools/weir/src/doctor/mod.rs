@@ -17,7 +17,7 @@ use weir_storage::Home;
 
 use crate::{
     commands::Outcome,
-    output::{Cell, Column, Cut, Out, Tone, units},
+    output::{Cell, Column, Out, Tone, units},
 };
 
 /// How good or bad a finding is.
@@ -78,8 +78,7 @@ pub(crate) fn run(home: &Home, out: &mut Out) -> Result<Outcome> {
 }
 
 fn print(findings: &[Finding], out: &mut Out) -> Result<()> {
-    let mut table =
-        out.table(vec![Column::text("state"), Column::text("code"), Column::text("finding").cut(Cut::End, 20)]);
+    let mut table = out.table(vec![Column::text("state"), Column::text("code"), Column::text("finding")]);
     for finding in findings {
         let (tone, word) = match finding.state {
             State::Ok => (Tone::Good, "ok"),
