@@ -269,7 +269,9 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
         return Planned::Refuse { failure: failure.clone(), request, row };
     }
     let origin = match scope {
-        Scope::Proxy => Origin { secure: url.scheme() == "https", host: url.domain().into(), port: url.port() },
+        Scope::Proxy => {
+            Origin { secure: url.scheme() == "https", host: url.domain().into(), port: url.port(), name: None }
+        }
         Scope::Origin { origin, .. } => origin.clone(),
     };
     client.row(|connection| {
@@ -347,7 +349,7 @@ fn to_origin_form(request: &Request, url: &Url, target: &ByteString, route: &mut
 
 /// Plain HTTP through another proxy: absolute-form, with our credentials for it.
 fn through_proxy(proxy: &UpstreamProxy, url: &Url, route: &mut Route) {
-    route.origin = Origin { secure: false, host: proxy.host.as_str().into(), port: proxy.port };
+    route.origin = Origin { secure: false, host: proxy.host.as_str().into(), port: proxy.port, name: None };
     let path = if &route.target[..] == b"*" { &b""[..] } else { &route.target };
     let text = url.as_str().as_bytes();
     let start = memchr::memmem::find(text, b"://").map_or(0, |at| at + 3);
