@@ -12,7 +12,7 @@ use weir_engine::record::{
 };
 
 use super::{
-    base64,
+    credentials,
     exchange::{self, Outcome, Route},
     head::{self, Framing, Request, text},
     page,
@@ -225,7 +225,7 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     let target_text = text(target.clone());
     if let (Scope::Proxy, Some((user, password))) = (scope, &config.auth) {
         let given = request.credentials.clone().map(|range| &request.fields.raw[range]);
-        if !given.is_some_and(|given| base64::is_basic(given, &base64::basic(user, password))) {
+        if !given.is_some_and(|given| credentials::is_basic(given, &credentials::basic(user, password))) {
             let row =
                 begin(client, started, pipelined, &request, url_of(scope, &request, &target_text).unwrap_or_default());
             return Planned::Refuse { request, row, failure: Fault::ProxyAuthRequired.into() };
@@ -360,7 +360,7 @@ fn through_proxy(proxy: &UpstreamProxy, url: &Url, route: &mut Route) {
     route.extra = proxy
         .credentials
         .as_ref()
-        .map(|(user, password)| format!("Proxy-Authorization: {}\r\n", base64::basic(user, password)));
+        .map(|(user, password)| format!("Proxy-Authorization: {}\r\n", credentials::basic(user, password)));
 }
 
 fn own_page(client: &Client, request: Request, row: Row, url: Url, target: &ByteString) -> Planned {
