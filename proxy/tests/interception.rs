@@ -190,6 +190,7 @@ fn a_client_that_refuses_the_ca_is_recorded_and_let_through_from_then_on() {
     let kinds: Vec<_> = records.connections.iter().map(|row| (row.kind, row.error)).collect();
     let refused = (ConnectionKind::Intercepted, Some(Fault::ClientRefusedCa));
     assert_eq!(kinds, [refused, (ConnectionKind::Passthrough, None)]);
+    assert_eq!(records.connections[0].client_tls.version.as_deref(), Some("TLSv1.3"));
     assert!(records.exchanges.is_empty());
 }
 

@@ -16,7 +16,7 @@ use std::{
 use bytestring::ByteString;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use weir_engine::record::{Fault, TlsDetails};
+use weir_engine::record::Fault;
 
 use super::{
     Alpn, ClientTls, ClientTlsError, ClientTlsOptions, Decision, TlsSetupError, UpstreamStream, UpstreamTls,
@@ -171,7 +171,7 @@ impl Interceptor for TlsHook {
 
 fn failed(error: ClientTlsError) -> Interception {
     let failure = Failure::new(error.fault, error.detail);
-    Interception::Failed { failure, sni: error.sni, tls: TlsDetails::default() }
+    Interception::Failed { failure, sni: error.sni, tls: error.tls }
 }
 
 fn version(alpn: Option<Alpn>) -> hooks::Alpn {
