@@ -42,6 +42,28 @@ fn a_stale_connection_is_replaced_unseen() {
 }
 
 #[test]
+fn what_may_have_been_acted_on_is_not_sent_twice() {
+    static POSTS: AtomicUsize = AtomicUsize::new(0);
+    let server = origin(|mut stream, _| {
+        read_head(&mut stream);
+        send(&mut stream, OK);
+        if read_head(&mut stream).starts_with("POST") {
+            POSTS.fetch_add(1, SeqCst);
+        }
+    });
+    let harness = start();
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+    read_head(&mut client);
+    assert_eq!(read_exactly(&mut client, 2), "ok");
+    send(&mut client, &format!("POST http://{server}/ HTTP/1.1\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 502"));
+    drop(client);
+    assert_eq!(harness.finish().exchanges[1].error, Some(Fault::ServerClosed));
+    assert_eq!(POSTS.load(SeqCst), 1);
+}
+
+#[test]
 fn a_truncated_response_looks_truncated() {
     let server = origin(|mut stream, number| {
         read_head(&mut stream);

@@ -64,12 +64,14 @@ pub async fn forward(client: &Rc<Client>, near: &Wire, request: &Request, route:
         let heard = Cell::new(false);
         let attempt = Attempt { client, near, far: &server.wire, request, heard: &heard, sent: Cell::new(None) };
         let (result, uploaded) = attempt.run(route, row).await;
-        // A server may close an idle connection at any time: nothing came back, and nothing of a body was
-        // taken from the client, so the request can be made again (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+        // A server may close an idle connection at any time: nothing came back, nothing of a body was taken from the
+        // client, and should the server have acted on it nevertheless, doing so again does no harm: the request is
+        // made again (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
         if let Err(Failed { failure, .. }) = &result
             && reused
             && !heard.get()
             && request.framing == Framing::None
+            && request.idempotent()
             && matches!(failure.fault, Fault::ServerClosed | Fault::ServerReset)
         {
             fresh = true;
