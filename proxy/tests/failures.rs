@@ -172,6 +172,28 @@ fn responses_that_are_none_become_502() {
 }
 
 #[test]
+fn interim_responses_do_not_go_on_for_ever() {
+    let server = origin(|mut stream, _| {
+        read_head(&mut stream);
+        while stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").is_ok() {}
+    });
+    let harness = start();
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+    let mut interim = 0;
+    let head = loop {
+        let head = read_head(&mut client);
+        if !head.starts_with("HTTP/1.1 103") {
+            break head;
+        }
+        interim += 1;
+    };
+    assert!(head.starts_with("HTTP/1.1 502") && interim == 64, "{interim}: {head}");
+    drop(client);
+    assert_eq!(harness.finish().exchanges[0].error, Some(Fault::ServerMalformed));
+}
+
+#[test]
 fn servers_that_are_not_there() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let harness = start();

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{client::Client, dial::elapsed_us, failure::Failure, tee::Tee};
 
+/// Interim responses passed on for one request; each resets the wait for the final one.
+pub const INTERIM_RESPONSES: usize = 64;
+
 /// Where a request goes, and how its head is written there.
 #[derive(Debug)]
 pub struct Route {
@@ -238,6 +241,7 @@ impl Attempt<'_> {
 
     /// Reads response heads until the final one, passes it on with its body.
     async fn download(&self, row: &mut Row, near: Option<&Wire>) -> Result<Done, Failed> {
+        let mut interim_responses = 0;
         let (response, first) = loop {
             let response = self.read_response(near).await?;
             let first = Instant::now();
@@ -246,6 +250,13 @@ impl Attempt<'_> {
                 break (response, first);
             }
             row.exchange.flags.set(Flags::INTERIM);
+            interim_responses += 1;
+            if interim_responses > INTERIM_RESPONSES {
+                return Err(Failed::before(Failure::new(
+                    Fault::ServerMalformed,
+                    format!("The server sent more than {INTERIM_RESPONSES} interim responses and no final one."),
+                )));
+            }
             if self.request.protocol == Protocol::Http11 {
                 let mut head = self.client.core.buffer();
                 write_response(&mut head, &response, &Passing { upgrading: false, drop: &[], connection: "" });

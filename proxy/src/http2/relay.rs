@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     body::{BodySink, BodySource, Frame},
+    http1::exchange::INTERIM_RESPONSES,
     message::ResponseHead,
 };
 
@@ -281,6 +282,7 @@ async fn download<R: ResponseSource>(
     observer: &impl Observer,
     answered: impl FnOnce(),
 ) -> End {
+    let mut interim_responses = 0;
     let (head, mut source) = loop {
         let arrival = tokio::select! {
             biased;
@@ -290,7 +292,11 @@ async fn download<R: ResponseSource>(
         match arrival {
             Err(error) => return End::Server(error),
             Ok(Arrival::Final(head, source)) => break (head, source),
+            Ok(Arrival::Interim(_)) if interim_responses == INTERIM_RESPONSES => {
+                return End::Server(SendError::plain(Fault::ServerMalformed));
+            }
             Ok(Arrival::Interim(head)) => {
+                interim_responses += 1;
                 observer.interim(&head);
                 // One that HTTP/2 cannot carry is dropped; it is optional (RFC 9110 §15.2).
                 if responder.interim(&head) == Err(Fault::StreamReset) {
