@@ -134,6 +134,34 @@ fn requests_that_are_none_are_refused_and_never_forwarded() {
 }
 
 #[test]
+fn inside_connect_only_requests_to_its_server_pass() {
+    let server = origin(|mut stream, _| {
+        let head = read_head(&mut stream);
+        assert!(head.is_empty() || head.starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:"), "{head}");
+        let _ = stream.write_all(OK.as_bytes());
+    });
+    let harness = start();
+    let cases = [
+        ("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("CONNECT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "400"),
+        // It goes on as HTTP/1.1, which wants a Host.
+        ("GET / HTTP/1.0\r\n\r\n", "200"),
+    ];
+    for (request, status) in cases {
+        let mut client = harness.client();
+        send(&mut client, &format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+        assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
+        send(&mut client, request);
+        let head = read_head(&mut client);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {head}");
+    }
+    assert_eq!(harness.finish().exchanges.len(), cases.len());
+}
+
+#[test]
 fn bad_chunks_of_a_request_end_it() {
     let server = origin(|mut stream, _| {
         let _ = stream.read_to_end(&mut Vec::new());

@@ -5,6 +5,7 @@
 
 use std::{rc::Rc, time::Instant};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use weir_engine::record::{
     Body, Fault, Flags, Protocol, Url,
@@ -261,6 +262,13 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     if request.host.is_none() && request.protocol == Protocol::Http11 {
         return refuse(request, row, "The request has no Host.");
     }
+    if request.is("CONNECT") {
+        // A server would take what follows for another protocol, on a connection others are to use (RFC 9110 §9.3.6).
+        return refuse(request, row, "CONNECT is for the proxy itself; its request target is host:port.");
+    }
+    if request.host.clone().is_some_and(|range| !is_authority(&request.fields.raw[range])) {
+        return refuse(request, row, "The value of Host is not a host with an optional port.");
+    }
     let absolute = !target.starts_with(b"/") && &target[..] != b"*";
     if url.domain() == OWN_NAME || (matches!(scope, Scope::Proxy) && !absolute) {
         return own_page(client, request, row, url, &target_text);
@@ -283,6 +291,11 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     let mut route = Route { origin, target, host: None, extra: None };
     if absolute {
         to_origin_form(&request, &url, &target_text, &mut route);
+    } else if let (None, Scope::Origin { authority, .. }) = (&request.host, scope) {
+        // HTTP/1.0 may do without, but goes on as HTTP/1.1, which may not (RFC 9112 §3.2).
+        let port = format!(":{}", default_port(url.scheme()));
+        let authority = authority.strip_suffix(&port).unwrap_or(authority);
+        route.host = Some(Bytes::copy_from_slice(authority.as_bytes()));
     }
     if let (Some(proxy), false) = (&config.upstream.proxy, route.origin.secure) {
         through_proxy(proxy, &url, &mut route);
@@ -300,6 +313,12 @@ fn begin(client: &Client, started: Instant, pipelined: bool, request: &Request, 
         row.exchange.flags.set(Flags::INTERIM);
     }
     row
+}
+
+/// Whether a value of Host has nothing in it that others could read as more than `uri-host [":" port]` (RFC 9112 §3.2,
+/// RFC 3986 §3.2).
+fn is_authority(host: &[u8]) -> bool {
+    !host.iter().any(|byte| byte.is_ascii_whitespace() || b"/?#@\\,<>\"{}|^`".contains(byte))
 }
 
 /// The complete URL a request is about.
