@@ -50,6 +50,9 @@ pub struct Fields {
     /// Whether `Connection: keep-alive` was said.
     pub keep_alive: bool,
     content_length: Option<u64>,
+    length_line: Option<Range<usize>>,
+    /// Transfer codings, of all lines.
+    codings: usize,
     chunked: bool,
     coded: bool,
 }
@@ -251,6 +254,9 @@ impl Response {
             fields.read_common(line, whole, false, &mut named)?;
         }
         fields.drop_named(parsed.headers, &named);
+        if matches!(status, 100..200 | 204) {
+            fields.drop_framing();
+        }
         let bodiless = method == "HEAD" || matches!(status, 100..200 | 204 | 304);
         let framing = match (fields.coded, fields.content_length) {
             _ if bodiless => Framing::None,
@@ -293,6 +299,8 @@ impl Fields {
             close: false,
             keep_alive: false,
             content_length: None,
+            length_line: None,
+            codings: 0,
             chunked: false,
             coded: false,
             raw,
@@ -329,7 +337,10 @@ impl Fields {
                 let length =
                     length(line.value).ok_or_else(|| smuggling(request, "its Content-Length is not a number"))?;
                 match self.content_length {
-                    None => self.content_length = Some(length),
+                    None => {
+                        self.content_length = Some(length);
+                        self.length_line = Some(whole);
+                    }
                     // The same again: one of them goes on (RFC 9110 §8.6). Clients have no excuse.
                     Some(before) if before == length && !request => self.hop.push(whole),
                     Some(_) => return Err(smuggling(request, "it has more than one Content-Length")),
@@ -341,6 +352,7 @@ impl Fields {
                         return Err(smuggling(request, "chunked is not its last transfer coding"));
                     }
                     self.chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    self.codings += 1;
                 }
                 self.coded = true;
                 self.transfer_encoding.push(whole);
@@ -391,6 +403,21 @@ impl Fields {
         if !self.hop.is_sorted_by_key(|range| range.start) {
             self.hop.sort_unstable_by_key(|range| range.start);
         }
+    }
+
+    /// Marks the lines that frame a body: where there can be none, they lead a careless client astray (RFC 9110 §8.6).
+    fn drop_framing(&mut self) {
+        self.hop.extend(self.length_line.take());
+        self.hop.extend(self.transfer_encoding.drain(..));
+        self.hop.sort_unstable_by_key(|range| range.start);
+    }
+
+    /// Whether chunked is the only transfer coding, in a spelling that careless servers do not know: it goes on as
+    /// `Transfer-Encoding: chunked`, or what we take for a body they take for the next request.
+    #[must_use]
+    pub fn respells_chunked(&self) -> bool {
+        let plain = |line: &Range<usize>| self.raw[line.clone()].get(17..) == Some(b": chunked\r\n");
+        self.chunked && self.codings == 1 && !matches!(&self.transfer_encoding[..], [line] if plain(line))
     }
 
     /// Writes the field lines that go on, in order; `also_drop` are further lines to leave out.
@@ -567,6 +594,20 @@ mod tests {
             assert_eq!(framing("GET", head), Err(Fault::ResponseSmuggling), "{head}");
         }
         assert_eq!(framing("GET", "garbage\r\n\r\n"), Err(Fault::ServerMalformed));
+    }
+
+    #[test]
+    fn responses_without_a_body_do_not_announce_one() {
+        for status in ["204 No Content", "103 Early Hints"] {
+            let head = format!(
+                "HTTP/1.1 {status}\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: 2\r\nContent-Length: 5\r\nC: 3\r\n\r\n"
+            );
+            let response = Response::parse(head.into_bytes().into(), "GET", &Limits::default()).expect("parses");
+            let mut out = Vec::new();
+            response.fields.write(&mut out, false, &[]);
+            assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\n", "{status}");
+            assert_eq!(response.fields.headers.len(), 5, "the record has what was sent");
+        }
     }
 
     #[test]
