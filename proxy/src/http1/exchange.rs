@@ -6,6 +6,7 @@
 use std::{cell::Cell, ops::Range, rc::Rc, task::Poll, time::Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use weir_engine::record::{Direction, Fault, Flags, Protocol};
 
 use super::{
@@ -405,15 +406,21 @@ fn write_request(out: &mut Vec<u8>, request: &Request, route: &Route) {
     out.extend_from_slice(&route.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let upgrading = request.fields.upgrade;
-    match &route.host {
-        Some(host) => {
-            out.extend_from_slice(b"Host: ");
-            out.extend_from_slice(host);
-            out.extend_from_slice(b"\r\n");
-            let drop: &[Range<usize>] = request.host_line.as_slice();
-            request.fields.write(out, upgrading, drop);
-        }
-        None => request.fields.write(out, upgrading, &[]),
+    let mut drop: SmallVec<[Range<usize>; 2]> = SmallVec::new();
+    if let Some(host) = &route.host {
+        out.extend_from_slice(b"Host: ");
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\r\n");
+        drop.extend(request.host_line.clone());
+    }
+    let respells = request.framing == Framing::Chunked && request.fields.respells_chunked();
+    if respells {
+        drop.extend(request.fields.transfer_encoding.iter().cloned());
+        drop.sort_unstable_by_key(|line| line.start);
+    }
+    request.fields.write(out, upgrading, &drop);
+    if respells {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(extra) = &route.extra {
         out.extend_from_slice(extra.as_bytes());
