@@ -17,6 +17,9 @@ use crate::{config::Limits, failure::Failure};
 /// Field lines the parser has room for; [`Limits::header_count`] is bounded by it.
 const FIELD_LINES: usize = 256;
 
+/// Fields that Connection may name; each is looked for among all lines.
+const CONNECTION_OPTIONS: usize = 64;
+
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -148,6 +151,8 @@ impl Request {
             fields: Fields::over(raw.clone(), parsed.headers.len()),
         };
         request.read_fields(parsed.headers)?;
+        // Upgrades are not for HTTP/1.0 (RFC 9110 §7.8).
+        request.fields.upgrade &= version == 1;
         let fields = &request.fields;
         request.framing = match (fields.coded, fields.content_length) {
             (true, Some(_)) => return Err(smuggling(true, "it has both Content-Length and Transfer-Encoding")),
@@ -363,6 +368,11 @@ impl Fields {
                         5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                         10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                         7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                        _ if named.len() >= CONNECTION_OPTIONS => {
+                            let fault = if request { Fault::ClientMalformed } else { Fault::ServerMalformed };
+                            let detail = format!("Connection names more than {CONNECTION_OPTIONS} fields.");
+                            return Err(Failure::new(fault, detail));
+                        }
                         _ => named.push(option),
                     }
                 }
@@ -531,6 +541,7 @@ mod tests {
             ("X: a\0b\r\n", Fault::ClientMalformed),
             ("Host: b\r\n", Fault::RequestSmuggling),
             ("nocolon\r\n", Fault::ClientMalformed),
+            (&format!("Connection: {}\r\n", "x, ".repeat(65)), Fault::ClientMalformed),
         ];
         for (lines, fault) in table {
             let text = format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
@@ -564,6 +575,9 @@ mod tests {
         let mut out = Vec::new();
         request.fields.write(&mut out, true, &[]);
         assert_eq!(out, b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+        assert!(request.fields.upgrade);
+        let old = super::Request::parse(text.replace("1.1", "1.0").into_bytes().into(), &Limits::default());
+        assert!(!old.expect("parses").fields.upgrade, "HTTP/1.0 has no upgrades");
     }
 
     #[test]
