@@ -119,6 +119,8 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
         }
         Next::Abort => near.into_stream().abort(),
         Next::Linger => Box::pin(linger(client, &near)).await,
+        // Requests that came behind the last one are not read any more.
+        Next::Close if !near.is_drained() => Box::pin(linger(client, &near)).await,
         Next::Close | Next::Request => {
             client.watch.arm(LINGER);
             near.shutdown(&client.watch).await;
