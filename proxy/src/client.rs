@@ -201,7 +201,8 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
     match (first, interceptor) {
         (First::Http, _) => {
             drop(server);
-            let scope = Scope::Origin { origin: Origin { secure: false, host, port, name: None }, authority, failure: None };
+            let scope =
+                Scope::Origin { origin: Origin { secure: false, host, port, name: None }, authority, failure: None };
             serve::serve(client, into_stream(client, wire), &scope).await;
         }
         (First::Tls, Some(interceptor)) if !passes => {

@@ -34,7 +34,8 @@ mod tests {
         assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let expected = basic("a", "b");
         assert!(is_basic(b"basic YTpi", &expected));
-        for wrong in [&b"Basic YTpj"[..], b"Basic", b"", b"Basic YTp", b"Basic YTpiYTpi", b"Digest YTpi", b"BasicYTpj"] {
+        for wrong in [&b"Basic YTpj"[..], b"Basic", b"", b"Basic YTp", b"Basic YTpiYTpi", b"Digest YTpi", b"BasicYTpj"]
+        {
             assert!(!is_basic(wrong, &expected));
         }
     }

@@ -54,7 +54,13 @@ pub struct ClientTlsError {
 
 impl ClientTlsError {
     pub(super) fn failed(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::ClientTlsFailed, detail: detail.into(), sni: None, outcome: None, tls: TlsDetails::default() }
+        Self {
+            fault: Fault::ClientTlsFailed,
+            detail: detail.into(),
+            sni: None,
+            outcome: None,
+            tls: TlsDetails::default(),
+        }
     }
 
     /// From the error of a handshake in which our certificate had been sent.

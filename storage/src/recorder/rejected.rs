@@ -60,7 +60,8 @@ impl Rejected {
 
 fn may_have_messages(exchange: &Exchange) -> bool {
     let streams = |value: &[u8]| {
-        let starts = |prefix: &str| value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
+        let starts =
+            |prefix: &str| value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
         starts("text/event-stream") || starts("application/grpc")
     };
     exchange.flags.has(Flags::UPGRADED)
