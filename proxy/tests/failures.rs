@@ -13,6 +13,7 @@ use weir_engine::{
     pipeline::WhenFull,
     record::{BodyState, Fault, Flags},
 };
+use weir_proxy::config::UpstreamProxy;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -260,6 +261,25 @@ fn the_proxy_does_not_dial_its_own_listeners() {
         assert!(head.starts_with("HTTP/1.1 403") && head.contains("loop_refused"), "{authority}: {head}");
     }
     assert!(harness.finish().exchanges.iter().all(|exchange| exchange.error == Some(Fault::LoopRefused)));
+}
+
+#[test]
+fn an_upstream_proxy_is_not_asked_to_dial_the_proxys_own_listeners() {
+    static REACHED: AtomicUsize = AtomicUsize::new(0);
+    let upstream = origin(|_, _| {
+        REACHED.fetch_add(1, SeqCst);
+    });
+    let mut config = config();
+    config.upstream.proxy = Some(UpstreamProxy::parse(&format!("http://{upstream}")).unwrap());
+    let harness = start_with(config, 64, WhenFull::Wait);
+    let own = harness.address;
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{own}/ HTTP/1.1\r\nHost: {own}\r\n\r\n"));
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 403") && head.contains("loop_refused"), "{head}");
+    drop(client);
+    assert_eq!(harness.finish().exchanges[0].error, Some(Fault::LoopRefused));
+    assert_eq!(REACHED.load(SeqCst), 0);
 }
 
 #[test]

@@ -3,7 +3,11 @@
 //! In: a stream that speaks HTTP/1.x, and the [`Scope`] it speaks in. Out: responses; one row for each
 //! request; [`End`], which tells whether the connection goes on as something else.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -22,7 +26,7 @@ use super::{
     wire::{Wire, WireError},
 };
 use crate::{
-    client::Client, config::UpstreamProxy, failure::Failure, hooks::Answer, message::RequestHead, stream::Stream,
+    client::Client, config::UpstreamProxy, dial, failure::Failure, hooks::Answer, message::RequestHead, stream::Stream,
     tunnel, websocket,
 };
 
@@ -300,6 +304,12 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
         route.host = Some(Bytes::copy_from_slice(authority.as_bytes()));
     }
     if let (Some(proxy), false) = (&config.upstream.proxy, route.origin.secure) {
+        // The proxy would dial for us what we refuse to dial ourselves, and the request go round for ever.
+        if let Ok(address) = url.domain().parse::<IpAddr>()
+            && let Err(failure) = dial::refuse_own(&client.core, SocketAddr::new(address, url.port()))
+        {
+            return Planned::Refuse { request, row, failure };
+        }
         through_proxy(proxy, &url, &mut route);
     }
     Planned::Forward { request, route, row }
