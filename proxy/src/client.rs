@@ -201,7 +201,8 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
     match (first, interceptor) {
         (First::Http, _) => {
             drop(server);
-            let scope = Scope::Origin { origin: Origin { secure: false, host, port }, authority, failure: None };
+            let scope =
+                Scope::Origin { origin: Origin { secure: false, host, port, name: None }, authority, failure: None };
             serve::serve(client, into_stream(client, wire), &scope).await;
         }
         (First::Tls, Some(interceptor)) if !passes => {
@@ -270,6 +271,7 @@ async fn intercepted(
             client.fault(failure.fault);
         }
         Interception::Decrypted { client: stream, alpn, tls, sni, upstream, failure } => {
+            let name = sni.clone().filter(|sni| *sni != host);
             client.row(|row| {
                 row.kind = ConnectionKind::Intercepted;
                 row.sni = sni;
@@ -278,7 +280,7 @@ async fn intercepted(
                     row.error = Some(failure.fault);
                 }
             });
-            let origin = Origin { secure: true, host, port };
+            let origin = Origin { secure: true, host, port, name };
             serve_decrypted(client, stream, alpn, origin, authority, upstream, failure).await;
         }
     }

@@ -187,7 +187,7 @@ fn connect_failure(host: &str, address: SocketAddr, error: &io::Error) -> Failur
 
 /// Refuses addresses that are our own listeners, by the resolved address: a name, a redirect or a
 /// rebinding cannot lead around it.
-fn refuse_own(core: &Core, address: SocketAddr) -> Result<(), Failure> {
+pub(crate) fn refuse_own(core: &Core, address: SocketAddr) -> Result<(), Failure> {
     let own = std::iter::once(core.shared.listen).chain(core.config().refuse.iter().copied());
     for listener in own {
         if listener.port() == address.port() && reaches(address.ip().to_canonical(), listener.ip().to_canonical()) {

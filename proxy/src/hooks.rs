@@ -160,11 +160,11 @@ pub trait Interceptor: Send + Sync {
         port: u16,
     ) -> LocalBoxFuture<'a, Interception>;
 
-    /// TLS towards a server on a dialled stream, verified as configured, offering only these versions.
+    /// TLS towards a server on a dialled stream, verified for this name as configured, offering only these versions.
     fn secure<'a>(
         &'a self,
         stream: Stream,
-        host: &'a str,
+        name: &'a str,
         offer: &'a [Alpn],
     ) -> LocalBoxFuture<'a, Result<Secured, Failure>>;
 }

@@ -13,6 +13,7 @@ use weir_engine::{
     pipeline::WhenFull,
     record::{BodyState, Fault, Flags},
 };
+use weir_proxy::config::UpstreamProxy;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -39,6 +40,28 @@ fn a_stale_connection_is_replaced_unseen() {
     let errors: Vec<_> = records.exchanges.iter().map(|exchange| exchange.error).collect();
     // It closes with the body unread: that is a reset, or an end, as it happens.
     assert!(matches!(errors[..], [None, None, Some(Fault::ServerClosed | Fault::ServerReset)]), "{errors:?}");
+}
+
+#[test]
+fn what_may_have_been_acted_on_is_not_sent_twice() {
+    static POSTS: AtomicUsize = AtomicUsize::new(0);
+    let server = origin(|mut stream, _| {
+        read_head(&mut stream);
+        send(&mut stream, OK);
+        if read_head(&mut stream).starts_with("POST") {
+            POSTS.fetch_add(1, SeqCst);
+        }
+    });
+    let harness = start();
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+    read_head(&mut client);
+    assert_eq!(read_exactly(&mut client, 2), "ok");
+    send(&mut client, &format!("POST http://{server}/ HTTP/1.1\r\nHost: {server}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(read_head(&mut client).starts_with("HTTP/1.1 502"));
+    drop(client);
+    assert_eq!(harness.finish().exchanges[1].error, Some(Fault::ServerClosed));
+    assert_eq!(POSTS.load(SeqCst), 1);
 }
 
 #[test]
@@ -112,6 +135,34 @@ fn requests_that_are_none_are_refused_and_never_forwarded() {
 }
 
 #[test]
+fn inside_connect_only_requests_to_its_server_pass() {
+    let server = origin(|mut stream, _| {
+        let head = read_head(&mut stream);
+        assert!(head.is_empty() || head.starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:"), "{head}");
+        let _ = stream.write_all(OK.as_bytes());
+    });
+    let harness = start();
+    let cases = [
+        ("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("CONNECT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "400"),
+        // It goes on as HTTP/1.1, which wants a Host.
+        ("GET / HTTP/1.0\r\n\r\n", "200"),
+    ];
+    for (request, status) in cases {
+        let mut client = harness.client();
+        send(&mut client, &format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+        assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
+        send(&mut client, request);
+        let head = read_head(&mut client);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {head}");
+    }
+    assert_eq!(harness.finish().exchanges.len(), cases.len());
+}
+
+#[test]
 fn bad_chunks_of_a_request_end_it() {
     let server = origin(|mut stream, _| {
         let _ = stream.read_to_end(&mut Vec::new());
@@ -147,6 +198,28 @@ fn responses_that_are_none_become_502() {
         assert!(head.starts_with("HTTP/1.1 502") && head.contains(fault.as_str()), "{head}");
     }
     assert_eq!(harness.finish().exchanges.len(), 4);
+}
+
+#[test]
+fn interim_responses_do_not_go_on_for_ever() {
+    let server = origin(|mut stream, _| {
+        read_head(&mut stream);
+        while stream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").is_ok() {}
+    });
+    let harness = start();
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{server}/ HTTP/1.1\r\nHost: {server}\r\n\r\n"));
+    let mut interim = 0;
+    let head = loop {
+        let head = read_head(&mut client);
+        if !head.starts_with("HTTP/1.1 103") {
+            break head;
+        }
+        interim += 1;
+    };
+    assert!(head.starts_with("HTTP/1.1 502") && interim == 64, "{interim}: {head}");
+    drop(client);
+    assert_eq!(harness.finish().exchanges[0].error, Some(Fault::ServerMalformed));
 }
 
 #[test]
@@ -188,6 +261,25 @@ fn the_proxy_does_not_dial_its_own_listeners() {
         assert!(head.starts_with("HTTP/1.1 403") && head.contains("loop_refused"), "{authority}: {head}");
     }
     assert!(harness.finish().exchanges.iter().all(|exchange| exchange.error == Some(Fault::LoopRefused)));
+}
+
+#[test]
+fn an_upstream_proxy_is_not_asked_to_dial_the_proxys_own_listeners() {
+    static REACHED: AtomicUsize = AtomicUsize::new(0);
+    let upstream = origin(|_, _| {
+        REACHED.fetch_add(1, SeqCst);
+    });
+    let mut config = config();
+    config.upstream.proxy = Some(UpstreamProxy::parse(&format!("http://{upstream}")).unwrap());
+    let harness = start_with(config, 64, WhenFull::Wait);
+    let own = harness.address;
+    let mut client = harness.client();
+    send(&mut client, &format!("GET http://{own}/ HTTP/1.1\r\nHost: {own}\r\n\r\n"));
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 403") && head.contains("loop_refused"), "{head}");
+    drop(client);
+    assert_eq!(harness.finish().exchanges[0].error, Some(Fault::LoopRefused));
+    assert_eq!(REACHED.load(SeqCst), 0);
 }
 
 #[test]

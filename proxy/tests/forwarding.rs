@@ -85,6 +85,27 @@ fn chunks_and_trailers_both_ways() {
 }
 
 #[test]
+fn chunked_goes_on_in_its_one_spelling() {
+    let (heads, seen) = mpsc::channel();
+    let server = origin(move |mut stream, _| {
+        heads.send(read_head(&mut stream)).unwrap();
+        assert_eq!(read_until(&mut stream, "0\r\n\r\n"), "2\r\nhi\r\n0\r\n\r\n");
+        send(&mut stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    });
+    let harness = start();
+    for line in ["transfer-encoding:chunked", "Transfer-Encoding: Chunked", "Transfer-Encoding:\tchunked ,"] {
+        let mut client = harness.client();
+        let head = format!("POST http://{server}/ HTTP/1.1\r\nA: 1\r\n{line}\r\nHost: other\r\nB: 2\r\n\r\n");
+        send(&mut client, &format!("{head}2\r\nhi\r\n0\r\n\r\n"));
+        assert!(read_head(&mut client).starts_with("HTTP/1.1 200"));
+        let head = seen.recv_timeout(PATIENCE).unwrap();
+        let lines = format!("Host: {server}\r\nA: 1\r\nB: 2\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(head, format!("POST / HTTP/1.1\r\n{lines}"));
+    }
+    assert_eq!(harness.finish().exchanges[1].request_headers.get("transfer-encoding"), Some(&b"Chunked"[..]));
+}
+
+#[test]
 fn continue_and_hints_pass() {
     let server = origin(|mut stream, _| {
         assert!(read_head(&mut stream).contains("Expect: 100-continue"));

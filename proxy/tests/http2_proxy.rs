@@ -2,7 +2,7 @@
 
 mod http2_support;
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::FutureExt;
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 use weir_engine::record::{BodyState, Direction, Fault, Flags, MessageKind, Protocol};
-use weir_proxy::{ca::Authority, hooks::Alpn};
+use weir_proxy::{ProxyConfig, ca::Authority, hooks::Alpn};
 
 async fn read_all(stream: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut all = Vec::new();
@@ -251,6 +251,40 @@ async fn resets_and_grpc_messages_are_recorded() {
     assert_eq!(of(Direction::Sent), expected(Direction::Sent));
     assert_eq!(of(Direction::Received), expected(Direction::Received));
     assert!(records.messages.iter().all(|message| message.exchange == records.exchanges[1].id));
+}
+
+#[tokio::test]
+async fn who_stalls_is_who_is_recorded() {
+    let (authority, server) = http2_origin();
+    let mut config = ProxyConfig::default();
+    config.upstream.timeouts.response = Duration::from_millis(400);
+    let proxy = Recorded::start_with(&authority, None, config.clone());
+    let send = proxy.connect(server).await;
+    // The response does not fit into the window, which is never opened.
+    let request = Request::post(format!("https://{server}/echo")).body(()).expect("a request");
+    let (response, mut stream) = send.clone().ready().await.expect("ready").send_request(request, false).expect("sent");
+    send_all(&mut stream, Bytes::from(vec![7; 200 << 10]), None).await;
+    let mut body = response.await.expect("answers").into_body();
+    let error = loop {
+        match body.data().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("the response passed whole"),
+        }
+    };
+    assert!(error.is_reset(), "{error}");
+    drop(send);
+    assert_eq!(proxy.stop().exchanges[0].error, Some(Fault::ClientTimeout));
+
+    // The server waits for the end of the request, and so does the proxy.
+    let (authority, server) = http1_origin();
+    let proxy = Recorded::start_with(&authority, Some(Alpn::Http2), config);
+    let send = proxy.connect(server).await;
+    let request = Request::post(format!("https://{server}/")).body(()).expect("a request");
+    let (response, stream) = send.clone().ready().await.expect("ready").send_request(request, false).expect("sent");
+    assert_eq!(response.await.expect("answers").status(), 408);
+    drop((stream, send));
+    assert_eq!(proxy.stop().exchanges[0].error, Some(Fault::ClientTimeout));
 }
 
 #[tokio::test]

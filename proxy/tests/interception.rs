@@ -131,6 +131,31 @@ fn curl_browses_https_and_every_exchange_is_recorded() {
 }
 
 #[test]
+fn sni_names_the_server_behind_an_address() {
+    let story = Story::start(|_| {});
+    let port = story.server.port();
+    let get = |name: &str, version: &str| {
+        let to = format!("{name}:{port}:127.0.0.1:{port}");
+        let arguments = ["--connect-to", &to, version, "-w", " %{http_code}"];
+        story.trusting(&arguments, &format!("https://{name}:{port}/"))
+    };
+    for version in ["--http2", "--http1.1", "--http1.1"] {
+        assert_eq!(get("localhost", version), "hello 200");
+    }
+    // The same address under another name: not on the connection that was verified for the first.
+    for version in ["--http1.1", "--http2"] {
+        let text = get("other.test", version);
+        assert!(text.ends_with(" 502"), "{text}");
+    }
+    let records = story.harness.finish();
+    let errors: Vec<_> = records.exchanges.iter().map(|exchange| exchange.error).collect();
+    let wrong = Some(Fault::UpstreamCertificateName);
+    assert_eq!(errors, [None, None, None, wrong, wrong]);
+    assert_eq!(records.connections[0].domain.as_deref(), Some("127.0.0.1"));
+    assert_eq!(records.connections[0].sni.as_deref(), Some("localhost"));
+}
+
+#[test]
 fn a_bad_server_becomes_a_page_that_says_why() {
     let story = Story::start(|config| config.upstream.extra_ca.clear());
     let url = story.url();
@@ -165,6 +190,7 @@ fn a_client_that_refuses_the_ca_is_recorded_and_let_through_from_then_on() {
     let kinds: Vec<_> = records.connections.iter().map(|row| (row.kind, row.error)).collect();
     let refused = (ConnectionKind::Intercepted, Some(Fault::ClientRefusedCa));
     assert_eq!(kinds, [refused, (ConnectionKind::Passthrough, None)]);
+    assert_eq!(records.connections[0].client_tls.version.as_deref(), Some("TLSv1.3"));
     assert!(records.exchanges.is_empty());
 }
 

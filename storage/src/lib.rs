@@ -3,12 +3,16 @@
 //! Data flows one way through these rooms; a room imports only what stands above it:
 //!
 //! - [`error`], [`time`]: what can go wrong, said as a sentence; points in time as columns and documents hold them.
-//! - [`home`]: where everything lies on disk.
+//! - [`home`]: where everything lies on disk; [`files`]: files that are wholly there or not at all.
 //! - [`schema`]: the five tables.
 //! - [`session`]: the catalogue entry of a session; [`lock`]: one writer a session.
-//! - [`catalogue`]: finding, renaming, deleting sessions.
+//! - [`columns`]: rows into Arrow columns, without an allocation a row.
 //! - [`summary`]: what the overview needs to know of a part without reading a row.
-//! - [`parts`]: which files hold a session's rows, running or finished.
+//! - [`parts`]: which files hold a session's rows, running or finished; [`part_file`]: writing one.
+//! - [`compaction`]: live parts merged into larger ones, and those into the lake.
+//! - [`catalogue`]: finding, renaming, deleting sessions.
+//! - [`recovery`]: sessions whose writer died, merged and closed.
+//! - [`recorder`]: from the proxy's queue to parts on disk, while a session runs.
 //! - [`query`]: the overview, requests, bodies, messages and connections of a session.
 
 pub mod catalogue;

@@ -14,7 +14,7 @@ use support::{Generator, Rig};
 use weir_engine::{
     filter::FilterFlags,
     ledger::{Layer, Tally},
-    record::{Body, BodyState, Connection, Message, Record},
+    record::{Body, BodyState, Connection, Exchange, Flags, Message, Record},
 };
 use weir_storage::{
     Catalogue, Home, RecorderOptions, SessionId, SessionState, Table, open_parts,
@@ -106,6 +106,30 @@ fn what_is_left_out_is_counted() {
     assert_eq!(tally(Layer::Exchanges).dropped["filter:method"], 20);
     let Tally { seen, kept, dropped } = tally(Layer::Bodies);
     assert_eq!((seen, kept, dropped["policy:skipped_media"], dropped["body_limit"]), (80, 78, 1, 1));
+}
+
+#[test]
+fn messages_of_exchanges_left_out_are_left_out() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let home = Home::at(folder.path());
+    let flags = FilterFlags { method: vec!["POST".to_owned()], ..FilterFlags::default() };
+    let options = RecorderOptions { filters: flags.build().expect("builds"), ..RecorderOptions::new(home, "proxy") };
+    let mut rig = Rig::with(options);
+    let message = |exchange| Record::Message(Box::new(Message { exchange, ..Message::default() }));
+    for (id, method) in [(1, "GET"), (2, "POST")] {
+        let mut exchange = Exchange { id, method: method.into(), status: Some(101), ..Exchange::default() };
+        exchange.flags.set(Flags::UPGRADED);
+        rig.push_exchange(exchange);
+        for _ in 0..3 {
+            rig.push(message(id));
+        }
+    }
+    // Its exchange is not known yet: it may be one that is kept.
+    rig.push(message(3));
+    let entry = rig.finish();
+    assert!(entry.ledger.balances(), "{:?}", entry.ledger);
+    let messages = entry.ledger.layer(Layer::Messages).expect("counted");
+    assert_eq!((messages.kept, messages.dropped["filter:exchange"], entry.ledger.lost()), (4, 3, 0));
 }
 
 #[test]

@@ -94,3 +94,27 @@ fn a_home_that_cannot_be_written_is_an_error_at_the_start() -> Result<()> {
     ensure!(said.contains(&*file.path().to_string_lossy()), "it names the place: {said}");
     Ok(())
 }
+
+#[test]
+fn a_session_that_cannot_be_put_into_the_lake_is_an_error_at_the_end() -> Result<()> {
+    let nginx = Nginx::start()?;
+    let folder = tempfile::TempDir::with_prefix("weir-lake-")?;
+    let home = Home::at(folder.path());
+    let weir = Weir::start(&home, &[])?;
+    let session = weir.session().to_owned();
+    ensure!(curl(&weir, &[], &nginx.url(Listener::Plain, "/items"))?.status() == 200);
+    // A file where the lake's folder is to be: whoever asks, nothing can be written in it.
+    let table = folder.path().join("lake/exchanges");
+    if table.exists() {
+        std::fs::remove_dir_all(&table)?;
+    }
+    std::fs::create_dir_all(folder.path().join("lake"))?;
+    std::fs::write(&table, "")?;
+    let Stopped { code, last, errors } = weir.stop_with_any_code()?;
+    ensure!(code == 1, "exit code {code}: {last} {errors}");
+    ensure!(errors.contains("error: ") && errors.contains(&session), "{errors}");
+    ensure!(last["event"] == "stopped" && last["exchanges"] == 1, "{last}");
+    std::fs::remove_file(&table)?;
+    ensure!(home.requests(&session)?.len() == 1, "what was recorded is still readable");
+    Ok(())
+}

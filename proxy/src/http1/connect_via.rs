@@ -5,7 +5,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_engine::record::Fault;
 
-use super::base64;
+use super::credentials;
 use crate::{failure::Failure, stream::Stream};
 
 /// Bytes of the proxy's answer that are read at most.
@@ -25,7 +25,7 @@ pub async fn tunnel(
     let mut request = format!("CONNECT {bracketed} HTTP/1.1\r\nHost: {bracketed}\r\n");
     if let Some((user, password)) = credentials {
         request.push_str("Proxy-Authorization: ");
-        request.push_str(&base64::basic(user, password));
+        request.push_str(&credentials::basic(user, password));
         request.push_str("\r\n");
     }
     request.push_str("\r\n");

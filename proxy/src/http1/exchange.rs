@@ -6,6 +6,7 @@
 use std::{cell::Cell, ops::Range, rc::Rc, task::Poll, time::Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use weir_engine::record::{Direction, Fault, Flags, Protocol};
 
 use super::{
@@ -17,6 +18,9 @@ use super::{
     wire::Wire,
 };
 use crate::{client::Client, dial::elapsed_us, failure::Failure, tee::Tee};
+
+/// Interim responses passed on for one request; each resets the wait for the final one.
+pub const INTERIM_RESPONSES: usize = 64;
 
 /// Where a request goes, and how its head is written there.
 #[derive(Debug)]
@@ -64,12 +68,14 @@ pub async fn forward(client: &Rc<Client>, near: &Wire, request: &Request, route:
         let heard = Cell::new(false);
         let attempt = Attempt { client, near, far: &server.wire, request, heard: &heard, sent: Cell::new(None) };
         let (result, uploaded) = attempt.run(route, row).await;
-        // A server may close an idle connection at any time: nothing came back, and nothing of a body was
-        // taken from the client, so the request can be made again (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+        // A server may close an idle connection at any time: nothing came back, nothing of a body was taken from the
+        // client, and should the server have acted on it nevertheless, doing so again does no harm: the request is
+        // made again (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
         if let Err(Failed { failure, .. }) = &result
             && reused
             && !heard.get()
             && request.framing == Framing::None
+            && request.idempotent()
             && matches!(failure.fault, Fault::ServerClosed | Fault::ServerReset)
         {
             fresh = true;
@@ -236,6 +242,7 @@ impl Attempt<'_> {
 
     /// Reads response heads until the final one, passes it on with its body.
     async fn download(&self, row: &mut Row, near: Option<&Wire>) -> Result<Done, Failed> {
+        let mut interim_responses = 0;
         let (response, first) = loop {
             let response = self.read_response(near).await?;
             let first = Instant::now();
@@ -244,6 +251,13 @@ impl Attempt<'_> {
                 break (response, first);
             }
             row.exchange.flags.set(Flags::INTERIM);
+            interim_responses += 1;
+            if interim_responses > INTERIM_RESPONSES {
+                return Err(Failed::before(Failure::new(
+                    Fault::ServerMalformed,
+                    format!("The server sent more than {INTERIM_RESPONSES} interim responses and no final one."),
+                )));
+            }
             if self.request.protocol == Protocol::Http11 {
                 let mut head = self.client.core.buffer();
                 write_response(&mut head, &response, &Passing { upgrading: false, drop: &[], connection: "" });
@@ -392,15 +406,21 @@ fn write_request(out: &mut Vec<u8>, request: &Request, route: &Route) {
     out.extend_from_slice(&route.target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let upgrading = request.fields.upgrade;
-    match &route.host {
-        Some(host) => {
-            out.extend_from_slice(b"Host: ");
-            out.extend_from_slice(host);
-            out.extend_from_slice(b"\r\n");
-            let drop: &[Range<usize>] = request.host_line.as_slice();
-            request.fields.write(out, upgrading, drop);
-        }
-        None => request.fields.write(out, upgrading, &[]),
+    let mut drop: SmallVec<[Range<usize>; 2]> = SmallVec::new();
+    if let Some(host) = &route.host {
+        out.extend_from_slice(b"Host: ");
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\r\n");
+        drop.extend(request.host_line.clone());
+    }
+    let respells = request.framing == Framing::Chunked && request.fields.respells_chunked();
+    if respells {
+        drop.extend(request.fields.transfer_encoding.iter().cloned());
+        drop.sort_unstable_by_key(|line| line.start);
+    }
+    request.fields.write(out, upgrading, &drop);
+    if respells {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(extra) = &route.extra {
         out.extend_from_slice(extra.as_bytes());

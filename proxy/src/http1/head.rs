@@ -17,6 +17,9 @@ use crate::{config::Limits, failure::Failure};
 /// Field lines the parser has room for; [`Limits::header_count`] is bounded by it.
 const FIELD_LINES: usize = 256;
 
+/// Fields that Connection may name; each is looked for among all lines.
+const CONNECTION_OPTIONS: usize = 64;
+
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -50,6 +53,9 @@ pub struct Fields {
     /// Whether `Connection: keep-alive` was said.
     pub keep_alive: bool,
     content_length: Option<u64>,
+    length_line: Option<Range<usize>>,
+    /// Transfer codings, of all lines.
+    codings: usize,
     chunked: bool,
     coded: bool,
 }
@@ -145,6 +151,8 @@ impl Request {
             fields: Fields::over(raw.clone(), parsed.headers.len()),
         };
         request.read_fields(parsed.headers)?;
+        // Upgrades are not for HTTP/1.0 (RFC 9110 §7.8).
+        request.fields.upgrade &= version == 1;
         let fields = &request.fields;
         request.framing = match (fields.coded, fields.content_length) {
             (true, Some(_)) => return Err(smuggling(true, "it has both Content-Length and Transfer-Encoding")),
@@ -251,6 +259,9 @@ impl Response {
             fields.read_common(line, whole, false, &mut named)?;
         }
         fields.drop_named(parsed.headers, &named);
+        if matches!(status, 100..200 | 204) {
+            fields.drop_framing();
+        }
         let bodiless = method == "HEAD" || matches!(status, 100..200 | 204 | 304);
         let framing = match (fields.coded, fields.content_length) {
             _ if bodiless => Framing::None,
@@ -293,6 +304,8 @@ impl Fields {
             close: false,
             keep_alive: false,
             content_length: None,
+            length_line: None,
+            codings: 0,
             chunked: false,
             coded: false,
             raw,
@@ -329,7 +342,10 @@ impl Fields {
                 let length =
                     length(line.value).ok_or_else(|| smuggling(request, "its Content-Length is not a number"))?;
                 match self.content_length {
-                    None => self.content_length = Some(length),
+                    None => {
+                        self.content_length = Some(length);
+                        self.length_line = Some(whole);
+                    }
                     // The same again: one of them goes on (RFC 9110 §8.6). Clients have no excuse.
                     Some(before) if before == length && !request => self.hop.push(whole),
                     Some(_) => return Err(smuggling(request, "it has more than one Content-Length")),
@@ -341,6 +357,7 @@ impl Fields {
                         return Err(smuggling(request, "chunked is not its last transfer coding"));
                     }
                     self.chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    self.codings += 1;
                 }
                 self.coded = true;
                 self.transfer_encoding.push(whole);
@@ -351,6 +368,11 @@ impl Fields {
                         5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
                         10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
                         7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+                        _ if named.len() >= CONNECTION_OPTIONS => {
+                            let fault = if request { Fault::ClientMalformed } else { Fault::ServerMalformed };
+                            let detail = format!("Connection names more than {CONNECTION_OPTIONS} fields.");
+                            return Err(Failure::new(fault, detail));
+                        }
                         _ => named.push(option),
                     }
                 }
@@ -391,6 +413,21 @@ impl Fields {
         if !self.hop.is_sorted_by_key(|range| range.start) {
             self.hop.sort_unstable_by_key(|range| range.start);
         }
+    }
+
+    /// Marks the lines that frame a body: where there can be none, they lead a careless client astray (RFC 9110 §8.6).
+    fn drop_framing(&mut self) {
+        self.hop.extend(self.length_line.take());
+        self.hop.extend(self.transfer_encoding.drain(..));
+        self.hop.sort_unstable_by_key(|range| range.start);
+    }
+
+    /// Whether chunked is the only transfer coding, in a spelling that careless servers do not know: it goes on as
+    /// `Transfer-Encoding: chunked`, or what we take for a body they take for the next request.
+    #[must_use]
+    pub fn respells_chunked(&self) -> bool {
+        let plain = |line: &Range<usize>| self.raw[line.clone()].get(17..) == Some(b": chunked\r\n");
+        self.chunked && self.codings == 1 && !matches!(&self.transfer_encoding[..], [line] if plain(line))
     }
 
     /// Writes the field lines that go on, in order; `also_drop` are further lines to leave out.
@@ -481,7 +518,8 @@ mod tests {
 
     #[test]
     fn smuggling_is_refused() {
-        let table = [
+        let many_options = format!("Connection: {}\r\n", "x, ".repeat(65));
+        let table: [(&str, Fault); 23] = [
             ("Content-Length: 5\r\nContent-Length: 6\r\n", Fault::RequestSmuggling),
             ("Content-Length: 5\r\nContent-Length: 5\r\n", Fault::RequestSmuggling),
             ("Content-Length: 5, 5\r\n", Fault::RequestSmuggling),
@@ -504,6 +542,7 @@ mod tests {
             ("X: a\0b\r\n", Fault::ClientMalformed),
             ("Host: b\r\n", Fault::RequestSmuggling),
             ("nocolon\r\n", Fault::ClientMalformed),
+            (&many_options, Fault::ClientMalformed),
         ];
         for (lines, fault) in table {
             let text = format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
@@ -537,6 +576,9 @@ mod tests {
         let mut out = Vec::new();
         request.fields.write(&mut out, true, &[]);
         assert_eq!(out, b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+        assert!(request.fields.upgrade);
+        let old = super::Request::parse(text.replace("1.1", "1.0").into_bytes().into(), &Limits::default());
+        assert!(!old.expect("parses").fields.upgrade, "HTTP/1.0 has no upgrades");
     }
 
     #[test]
@@ -567,6 +609,20 @@ mod tests {
             assert_eq!(framing("GET", head), Err(Fault::ResponseSmuggling), "{head}");
         }
         assert_eq!(framing("GET", "garbage\r\n\r\n"), Err(Fault::ServerMalformed));
+    }
+
+    #[test]
+    fn responses_without_a_body_do_not_announce_one() {
+        for status in ["204 No Content", "103 Early Hints"] {
+            let head = format!(
+                "HTTP/1.1 {status}\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: 2\r\nContent-Length: 5\r\nC: 3\r\n\r\n"
+            );
+            let response = Response::parse(head.into_bytes().into(), "GET", &Limits::default()).expect("parses");
+            let mut out = Vec::new();
+            response.fields.write(&mut out, false, &[]);
+            assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\n", "{status}");
+            assert_eq!(response.fields.headers.len(), 5, "the record has what was sent");
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@
 //! - [`row`]: the record of it.
 //! - [`pool`], [`origin`]: connections to servers: kept, or made.
 //! - [`page`]: responses weir makes itself.
-//! - [`connect_via`], [`base64`]: upstream proxies and credentials.
+//! - [`connect_via`], [`credentials`]: upstream proxies and credentials.
 
-pub mod base64;
 pub mod body;
 pub mod chunk;
 pub mod connect_via;
+pub mod credentials;
 pub mod exchange;
 pub mod head;
 pub mod origin;

@@ -48,7 +48,7 @@ pub async fn acquire(client: &Rc<Client>, origin: &Origin, fresh: bool) -> Resul
     let offer = [Alpn::Http11];
     let secured = client
         .watch
-        .guard(interceptor.secure(server.wire.into_stream(), &origin.host, &offer))
+        .guard(interceptor.secure(server.wire.into_stream(), origin.server_name(), &offer))
         .await
         .map_err(|interrupt| interrupted(interrupt, Fault::UpstreamTlsFailed))??;
     server.wire = Wire::new(secured.stream);

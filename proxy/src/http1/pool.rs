@@ -19,6 +19,17 @@ pub struct Origin {
     pub host: ByteString,
     /// Port.
     pub port: u16,
+    /// Name in TLS, lower case, where it is another than `host`: what a client said by SNI inside a CONNECT, to an
+    /// address most of the time. Connections for different names are never shared.
+    pub name: Option<ByteString>,
+}
+
+impl Origin {
+    /// The name that goes into SNI and that the certificate is verified for.
+    #[must_use]
+    pub fn server_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.host)
+    }
 }
 
 /// A connection to a server.

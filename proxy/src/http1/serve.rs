@@ -3,8 +3,13 @@
 //! In: a stream that speaks HTTP/1.x, and the [`Scope`] it speaks in. Out: responses; one row for each
 //! request; [`End`], which tells whether the connection goes on as something else.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Instant,
+};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use weir_engine::record::{
     Body, Fault, Flags, Protocol, Url,
@@ -12,7 +17,7 @@ use weir_engine::record::{
 };
 
 use super::{
-    base64,
+    credentials,
     exchange::{self, Outcome, Route},
     head::{self, Framing, Request, text},
     page,
@@ -21,7 +26,7 @@ use super::{
     wire::{Wire, WireError},
 };
 use crate::{
-    client::Client, config::UpstreamProxy, failure::Failure, hooks::Answer, message::RequestHead, stream::Stream,
+    client::Client, config::UpstreamProxy, dial, failure::Failure, hooks::Answer, message::RequestHead, stream::Stream,
     tunnel, websocket,
 };
 
@@ -122,6 +127,8 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
         }
         Next::Abort => near.into_stream().abort(),
         Next::Linger => Box::pin(linger(client, &near)).await,
+        // Requests that came behind the last one are not read any more.
+        Next::Close if !near.is_drained() => Box::pin(linger(client, &near)).await,
         Next::Close | Next::Request => {
             client.watch.arm(LINGER);
             near.shutdown(&client.watch).await;
@@ -229,7 +236,7 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     let target_text = text(target.clone());
     if let (Scope::Proxy, Some((user, password))) = (scope, &config.auth) {
         let given = request.credentials.clone().map(|range| &request.fields.raw[range]);
-        if !given.is_some_and(|given| base64::is_basic(given, &base64::basic(user, password))) {
+        if !given.is_some_and(|given| credentials::is_basic(given, &credentials::basic(user, password))) {
             let row =
                 begin(client, started, pipelined, &request, url_of(scope, &request, &target_text).unwrap_or_default());
             return Planned::Refuse { request, row, failure: Fault::ProxyAuthRequired.into() };
@@ -265,6 +272,13 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     if request.host.is_none() && request.protocol == Protocol::Http11 {
         return refuse(request, row, "The request has no Host.");
     }
+    if request.is("CONNECT") {
+        // A server would take what follows for another protocol, on a connection others are to use (RFC 9110 §9.3.6).
+        return refuse(request, row, "CONNECT is for the proxy itself; its request target is host:port.");
+    }
+    if request.host.clone().is_some_and(|range| !is_authority(&request.fields.raw[range])) {
+        return refuse(request, row, "The value of Host is not a host with an optional port.");
+    }
     let absolute = !target.starts_with(b"/") && &target[..] != b"*";
     if url.domain() == OWN_NAME || (matches!(scope, Scope::Proxy) && !absolute) {
         return own_page(client, request, row, url, &target_text);
@@ -273,7 +287,9 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
         return Planned::Refuse { failure: failure.clone(), request, row };
     }
     let origin = match scope {
-        Scope::Proxy => Origin { secure: url.scheme() == "https", host: url.domain().into(), port: url.port() },
+        Scope::Proxy => {
+            Origin { secure: url.scheme() == "https", host: url.domain().into(), port: url.port(), name: None }
+        }
         Scope::Origin { origin, .. } => origin.clone(),
     };
     client.row(|connection| {
@@ -285,8 +301,19 @@ fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
     let mut route = Route { origin, target, host: None, extra: None };
     if absolute {
         to_origin_form(&request, &url, &target_text, &mut route);
+    } else if let (None, Scope::Origin { authority, .. }) = (&request.host, scope) {
+        // HTTP/1.0 may do without, but goes on as HTTP/1.1, which may not (RFC 9112 §3.2).
+        let port = format!(":{}", default_port(url.scheme()));
+        let authority = authority.strip_suffix(&port).unwrap_or(authority);
+        route.host = Some(Bytes::copy_from_slice(authority.as_bytes()));
     }
     if let (Some(proxy), false) = (&config.upstream.proxy, route.origin.secure) {
+        // The proxy would dial for us what we refuse to dial ourselves, and the request go round for ever.
+        if let Ok(address) = url.domain().parse::<IpAddr>()
+            && let Err(failure) = dial::refuse_own(&client.core, SocketAddr::new(address, url.port()))
+        {
+            return Planned::Refuse { request, row, failure };
+        }
         through_proxy(proxy, &url, &mut route);
     }
     Planned::Forward { request, route, row }
@@ -302,6 +329,12 @@ fn begin(client: &Client, started: Instant, pipelined: bool, request: &Request, 
         row.exchange.flags.set(Flags::INTERIM);
     }
     row
+}
+
+/// Whether a value of Host has nothing in it that others could read as more than `uri-host [":" port]` (RFC 9112 §3.2,
+/// RFC 3986 §3.2).
+fn is_authority(host: &[u8]) -> bool {
+    !host.iter().any(|byte| byte.is_ascii_whitespace() || b"/?#@\\,<>\"{}|^`".contains(byte))
 }
 
 /// The complete URL a request is about.
@@ -351,7 +384,7 @@ fn to_origin_form(request: &Request, url: &Url, target: &ByteString, route: &mut
 
 /// Plain HTTP through another proxy: absolute-form, with our credentials for it.
 fn through_proxy(proxy: &UpstreamProxy, url: &Url, route: &mut Route) {
-    route.origin = Origin { secure: false, host: proxy.host.as_str().into(), port: proxy.port };
+    route.origin = Origin { secure: false, host: proxy.host.as_str().into(), port: proxy.port, name: None };
     let path = if &route.target[..] == b"*" { &b""[..] } else { &route.target };
     let text = url.as_str().as_bytes();
     let start = memchr::memmem::find(text, b"://").map_or(0, |at| at + 3);
@@ -362,7 +395,7 @@ fn through_proxy(proxy: &UpstreamProxy, url: &Url, route: &mut Route) {
     route.extra = proxy
         .credentials
         .as_ref()
-        .map(|(user, password)| format!("Proxy-Authorization: {}\r\n", base64::basic(user, password)));
+        .map(|(user, password)| format!("Proxy-Authorization: {}\r\n", credentials::basic(user, password)));
 }
 
 fn own_page(client: &Client, request: Request, row: Row, url: Url, target: &ByteString) -> Planned {

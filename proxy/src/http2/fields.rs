@@ -195,7 +195,9 @@ pub fn response_towards_http2(head: &ResponseHead) -> Result<Response<()>, Fault
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = http::Version::HTTP_2;
-    *response.headers_mut() = map_towards_http2(&head.headers, &[], Fault::ServerMalformed)?;
+    // There is no body to be measured (RFC 9110 §8.6).
+    let without: &[&str] = if matches!(head.status, 100..200 | 204) { &["content-length"] } else { &[] };
+    *response.headers_mut() = map_towards_http2(&head.headers, without, Fault::ServerMalformed)?;
     Ok(response)
 }
 

@@ -142,7 +142,7 @@ async fn connect(client: &Rc<Client>, origin: &Origin) -> Result<Link, NoSession
         return Err(NoSession::Failure(Failure::new(Fault::UpstreamTlsFailed, "TLS is not set up in this proxy.")));
     };
     watch.arm(timeouts.handshake);
-    let securing = interceptor.secure(dialled.stream, &origin.host, &[Alpn::Http2, Alpn::Http11]);
+    let securing = interceptor.secure(dialled.stream, origin.server_name(), &[Alpn::Http2, Alpn::Http11]);
     let secured = watch.guard(securing).await.map_err(|interrupt| interrupted(interrupt, Fault::UpstreamTlsFailed))?;
     let secured = secured.map_err(NoSession::Failure)?;
     let upstream =

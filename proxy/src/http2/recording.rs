@@ -3,13 +3,17 @@
 //! In: what [`super::relay`] observes. Out: the exchange's [`Row`], filled as HTTP/1.1 fills it, and
 //! the messages found in its bodies. Recording never waits and never fails.
 
-use std::{cell::RefCell, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use weir_engine::record::{Direction, Fault, Flags, Headers};
 
-use super::relay::Observer;
+use super::relay::{ClientWait, Observer};
 use crate::{
     client::Client,
     dial::elapsed_us,
@@ -26,6 +30,10 @@ pub(super) struct Recording {
     /// The stream's view of its client: its watch is armed anew whenever something passes.
     client: Rc<Client>,
     inner: RefCell<Inner>,
+    /// Whether more of the request is waited for.
+    awaits_request: Cell<bool>,
+    /// Whether the client's window is waited for.
+    awaits_window: Cell<bool>,
     /// `:protocol` of an extended CONNECT.
     protocol: Option<ByteString>,
 }
@@ -47,7 +55,18 @@ impl Recording {
         let tee = Tee::request(config);
         row.request = Some(tee.finding_messages(Direction::Sent, &exchange.request_headers, exchange.id, limit));
         let inner = Inner { row, sent: None, first: None, websocket: None };
-        Self { client, inner: RefCell::new(inner), protocol }
+        let (awaits_request, awaits_window) = (Cell::default(), Cell::default());
+        Self { client, inner: RefCell::new(inner), awaits_request, awaits_window, protocol }
+    }
+
+    /// Who is the cause when nothing has passed for too long.
+    pub(super) fn timeout(&self) -> Fault {
+        let unanswered = self.inner.borrow().first.is_none();
+        if self.awaits_window.get() || (self.awaits_request.get() && unanswered) {
+            Fault::ClientTimeout
+        } else {
+            Fault::ServerTimeout
+        }
     }
 
     /// Changes the row.
@@ -75,6 +94,13 @@ impl Recording {
 }
 
 impl Observer for Recording {
+    fn waits(&self, on: ClientWait, waiting: bool) {
+        match on {
+            ClientWait::Request => self.awaits_request.set(waiting),
+            ClientWait::Window => self.awaits_window.set(waiting),
+        }
+    }
+
     fn request_data(&self, bytes: &Bytes) {
         self.arm();
         let Inner { row, websocket, .. } = &mut *self.inner.borrow_mut();

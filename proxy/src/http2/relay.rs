@@ -18,11 +18,23 @@ use super::{
 };
 use crate::{
     body::{BodySink, BodySource, Frame},
+    http1::exchange::INTERIM_RESPONSES,
     message::ResponseHead,
 };
 
+/// What a relay waits for on the client's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientWait {
+    /// More of its request.
+    Request,
+    /// Room in its window for more of the response.
+    Window,
+}
+
 /// Is told what passes, in order; for the record.
 pub trait Observer {
+    /// A wait for the client begins, or is over: should it last too long, the client is the cause.
+    fn waits(&self, _on: ClientWait, _waiting: bool) {}
     /// Bytes of the request's body, before they are passed on.
     fn request_data(&self, bytes: &Bytes);
     /// The request is complete.
@@ -237,11 +249,13 @@ async fn upload(
     took_body: &Cell<bool>,
 ) -> Result<(), UploadEnd> {
     loop {
+        observer.waits(ClientWait::Request, true);
         let frame = tokio::select! {
             biased;
             frame = body.frame() => frame,
             () = sink.until_refused() => return Err(UploadEnd::Server),
         };
+        observer.waits(ClientWait::Request, false);
         match frame.map_err(UploadEnd::Client)? {
             Some(Frame::Data(bytes)) => {
                 took_body.set(true);
@@ -268,6 +282,7 @@ async fn download<R: ResponseSource>(
     observer: &impl Observer,
     answered: impl FnOnce(),
 ) -> End {
+    let mut interim_responses = 0;
     let (head, mut source) = loop {
         let arrival = tokio::select! {
             biased;
@@ -277,7 +292,11 @@ async fn download<R: ResponseSource>(
         match arrival {
             Err(error) => return End::Server(error),
             Ok(Arrival::Final(head, source)) => break (head, source),
+            Ok(Arrival::Interim(_)) if interim_responses == INTERIM_RESPONSES => {
+                return End::Server(SendError::plain(Fault::ServerMalformed));
+            }
             Ok(Arrival::Interim(head)) => {
+                interim_responses += 1;
                 observer.interim(&head);
                 // One that HTTP/2 cannot carry is dropped; it is optional (RFC 9110 §15.2).
                 if responder.interim(&head) == Err(Fault::StreamReset) {
@@ -308,7 +327,10 @@ async fn download<R: ResponseSource>(
         let sent = match frame {
             Ok(Some(Frame::Data(bytes))) => {
                 observer.response_data(&bytes);
-                out.data(bytes).await
+                observer.waits(ClientWait::Window, true);
+                let sent = out.data(bytes).await;
+                observer.waits(ClientWait::Window, false);
+                sent
             }
             Ok(Some(Frame::Trailers(trailers))) => {
                 observer.response_end(Some(&trailers));

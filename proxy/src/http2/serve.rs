@@ -112,7 +112,7 @@ impl Service for Exchanges {
                 match stream.watch.guard(exchange).await {
                     Ok(ended) => ended,
                     Err(Interrupt::Stopped) => Err(Fault::Stopped.into()),
-                    Err(Interrupt::Deadline) => Err(Fault::ServerTimeout.into()),
+                    Err(Interrupt::Deadline) => Err(recording.timeout().into()),
                 }
             }
         };
@@ -245,6 +245,8 @@ impl Exchanges {
             recording.row(|row| row.exchange.flags.set(Flags::EARLY_RESPONSE));
         }
         let Some(fault) = outcome.fault else { return };
+        // A server that waits for the rest of the request is silent for the client's sake.
+        let fault = if fault == Fault::ServerTimeout { recording.timeout() } else { fault };
         recording.fault(fault);
         if outcome.answered {
             return;

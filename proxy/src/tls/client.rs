@@ -202,6 +202,7 @@ impl ClientTls {
         config.cert_resolver = Arc::new(OneLeaf(leaf));
         config.alpn_protocols = alpn.map(|alpn| alpn.as_str().as_bytes().to_vec()).into_iter().collect();
 
+        let version = hello.version();
         let Hello { stream, accepted, raw, rest, .. } = hello;
         let handshake = StartHandshake::from_parts(accepted, stream).into_stream_with(Arc::new(config), |connection| {
             let mut unread = &raw[rest..];
@@ -217,7 +218,11 @@ impl ClientTls {
         let stream = match timeout_at(deadline, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                let error = with_sni(ClientTlsError::of_handshake(&error, &name.to_string()));
+                let mut error = with_sni(ClientTlsError::of_handshake(&error, &name.to_string()));
+                if error.outcome.is_some() {
+                    // It ended on our certificate, so the version had been settled.
+                    error.tls.version = Some(ByteString::from_static(version));
+                }
                 if let (Some(pinned), Some(outcome)) = (&self.pinned, error.outcome) {
                     let mut pinned = pinned.lock().unwrap_or_else(PoisonError::into_inner);
                     pinned.note(client, &name, outcome, Instant::now());

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 
 use bytestring::ByteString;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
-use weir_engine::record::Fault;
+use weir_engine::record::{Fault, TlsDetails};
 
 use super::{pinned::Outcome, upstream::CertificateFacts};
 
@@ -48,11 +48,19 @@ pub struct ClientTlsError {
     pub sni: Option<ByteString>,
     /// What it says about the client's trust, for [`Pinned`](super::pinned::Pinned).
     pub outcome: Option<Outcome>,
+    /// What had been settled by then.
+    pub tls: TlsDetails,
 }
 
 impl ClientTlsError {
     pub(super) fn failed(detail: impl Into<String>) -> Self {
-        Self { fault: Fault::ClientTlsFailed, detail: detail.into(), sni: None, outcome: None }
+        Self {
+            fault: Fault::ClientTlsFailed,
+            detail: detail.into(),
+            sni: None,
+            outcome: None,
+            tls: TlsDetails::default(),
+        }
     }
 
     /// From the error of a handshake in which our certificate had been sent.

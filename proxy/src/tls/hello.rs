@@ -25,6 +25,7 @@ pub struct Hello<S> {
     pub(super) rest: usize,
     sni: Option<ByteString>,
     offer: Offer,
+    tls13: bool,
 }
 
 impl<S> Hello<S> {
@@ -38,6 +39,12 @@ impl<S> Hello<S> {
     #[must_use]
     pub fn offer(&self) -> Offer {
         self.offer
+    }
+
+    /// The version that an answer settles on: TLS 1.3 where the client offers cipher suites of it (RFC 8446 §4.1.2).
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        if self.tls13 { "TLSv1.3" } else { "TLSv1.2" }
     }
 
     /// The name the client will look for in a certificate: SNI, or the host of CONNECT where it sent none.
@@ -83,7 +90,9 @@ pub(super) async fn read<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> Re
                     let hello = accepted.client_hello();
                     let sni = hello.server_name().map(|name| ByteString::from(name.to_ascii_lowercase()));
                     let offer = hello.alpn().map(Offer::new).unwrap_or_default();
-                    return Ok(Hello { stream, accepted, raw, rest: taken, sni, offer });
+                    // The suites of TLS 1.3 are 0x1301 to 0x1305 (RFC 8446 appendix B.4).
+                    let tls13 = hello.cipher_suites().iter().any(|suite| u16::from(*suite) >> 8 == 0x13);
+                    return Ok(Hello { stream, accepted, raw, rest: taken, sni, offer, tls13 });
                 }
                 Ok(None) if took == 0 => break,
                 Ok(None) => {}

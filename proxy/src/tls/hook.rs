@@ -16,7 +16,7 @@ use std::{
 use bytestring::ByteString;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use weir_engine::record::{Fault, TlsDetails};
+use weir_engine::record::Fault;
 
 use super::{
     Alpn, ClientTls, ClientTlsError, ClientTlsOptions, Decision, TlsSetupError, UpstreamStream, UpstreamTls,
@@ -123,8 +123,8 @@ impl TlsHook {
         port: u16,
     ) -> Result<(Upstream, Option<Alpn>), Failure> {
         let dialled = dial::dial(&context.core, host, port, Purpose::Tunnel).await?;
-        // A client that names an address in CONNECT says by SNI which server it wants there.
-        let name = if host.parse::<IpAddr>().is_ok() { sni.unwrap_or(host) } else { host };
+        // CONNECT says where to, SNI which server there: the client will look for that name in the certificate.
+        let name = sni.unwrap_or(host);
         let started = Instant::now();
         let made = self.shake(dialled.stream, name, BOTH).await?;
         let chosen = made.alpn;
@@ -158,20 +158,20 @@ impl Interceptor for TlsHook {
     fn secure<'a>(
         &'a self,
         stream: Stream,
-        host: &'a str,
+        name: &'a str,
         offer: &'a [hooks::Alpn],
     ) -> LocalBoxFuture<'a, Result<Secured, Failure>> {
         Box::pin(async move {
             let started = Instant::now();
             let offer: Vec<_> = offer.iter().map(|alpn| protocol(*alpn)).collect();
-            Ok(secured(self.shake(stream, host, &offer).await?, started))
+            Ok(secured(self.shake(stream, name, &offer).await?, started))
         })
     }
 }
 
 fn failed(error: ClientTlsError) -> Interception {
     let failure = Failure::new(error.fault, error.detail);
-    Interception::Failed { failure, sni: error.sni, tls: TlsDetails::default() }
+    Interception::Failed { failure, sni: error.sni, tls: error.tls }
 }
 
 fn version(alpn: Option<Alpn>) -> hooks::Alpn {

@@ -189,12 +189,17 @@ pub(crate) struct Records {
 impl Recorded {
     /// Starts one whose upstream trusts `origin`.
     pub(crate) fn start(origin: &Arc<Authority>, client_alpn: Option<Alpn>) -> Self {
+        Self::start_with(origin, client_alpn, ProxyConfig::default())
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) fn start_with(origin: &Arc<Authority>, client_alpn: Option<Alpn>, config: ProxyConfig) -> Self {
         let authority = Arc::new(Authority::ephemeral().expect("an authority"));
         let (sender, receiver) = queue(4096);
         let outlet = Outlet::new(sender, Arc::new(Counters::default()), WhenFull::Wait);
         let tls = TestTls { authority: Arc::clone(&authority), origin: Arc::clone(origin), client_alpn };
         let hooks = Hooks { interceptor: Some(Arc::new(tls)), ..Hooks::default() };
-        let config = ProxyConfig { listen: ([127, 0, 0, 1], 0).into(), threads: 1, ..ProxyConfig::default() };
+        let config = ProxyConfig { listen: ([127, 0, 0, 1], 0).into(), threads: 1, ..config };
         let proxy = Proxy::start_with(config, hooks, outlet, Arc::new(Ids::default()), Budget::new(256 << 20));
         Self { proxy: proxy.expect("starts"), authority, receiver }
     }

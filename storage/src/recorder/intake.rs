@@ -17,7 +17,12 @@ use weir_engine::{
     record::{Body, BodyHash, BodyState, Connection, Content, Exchange, Fault, Headers, Message, Record},
 };
 
-use super::{Shared, flush::Flush, lock};
+use super::{
+    Shared,
+    flush::Flush,
+    lock,
+    rejected::{Rejected, Rejection},
+};
 use crate::{
     columns::{
         bodies::{Bodies, KnownBodies},
@@ -49,6 +54,8 @@ pub(super) struct Intake {
     response_bytes: u64,
     /// Rejected by each rule since the last batch ended.
     rejected: Vec<u64>,
+    /// Exchanges left out whose messages are left out too.
+    without_messages: Rejected,
 }
 
 /// Everything about bodies that does not need the rest of the intake.
@@ -99,6 +106,7 @@ impl Intake {
             request_bytes: 0,
             response_bytes: 0,
             rejected: Vec::new(),
+            without_messages: Rejected::default(),
         }
     }
 
@@ -171,6 +179,7 @@ impl Intake {
         };
         if let Some(rule) = rejection {
             self.rejected[rule] += 1;
+            self.without_messages.note(&exchange, if self.paused { Rejection::Paused } else { Rejection::Filter });
             return;
         }
         let Exchange { request_body, response_body, request_headers, response_headers, error, started_us, .. } =
@@ -198,10 +207,10 @@ impl Intake {
             message.payload = Bytes::new();
             message.state = BodyState::Truncated;
         }
-        if self.paused {
-            self.shared.counters.dropped(Layer::Messages, "policy:paused", 1);
-        } else {
-            self.messages.push(&message);
+        let paused = self.paused.then_some(Rejection::Paused);
+        match paused.or_else(|| self.without_messages.get(message.exchange)) {
+            Some(why) => self.shared.counters.dropped(Layer::Messages, why.reason(), 1),
+            None => self.messages.push(&message),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The recorder: from the queue to parts on disk.
 //!
 //! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
+//! - [`rejected`]: which exchanges it left out lately, so that their messages are left out too.
 //! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
 //!
 //! ```text
@@ -14,6 +15,7 @@
 
 mod flush;
 mod intake;
+mod rejected;
 mod writer;
 
 use std::{

@@ -21,13 +21,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use weir_engine::{
     ledger::Counters,
     pipeline::{Budget, Ids, Outlet, WhenFull, queue},
 };
 use weir_proxy::{Proxy, ca::Authority};
-use weir_storage::{Catalogue, Home, Recorder, SessionEntry};
+use weir_storage::{Catalogue, Home, Recorder, SessionEntry, SessionState};
 
 use self::{
     options::Options,
@@ -93,6 +93,14 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     let entry = watch.until_stopped(&running, args.duration, out.json)?;
     drop(api);
     report(&entry, out)?;
+    if entry.state == SessionState::Failed {
+        bail!(
+            "session {session} could not be put into the lake: {}; its {} are kept and weir reads them, other programs \
+             do not; see to the disk and record again",
+            entry.last_error.as_deref().unwrap_or("the cause is in the log"),
+            units::counted(entry.exchanges, "exchange", "exchanges")
+        );
+    }
     Ok(if entry.ledger.lost() > 0 { Outcome::Lost } else { Outcome::Done })
 }
 

@@ -2,27 +2,12 @@
 //!
 //! In: user name and password. Out: the field value; whether a field value is it.
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// The value of Authorization or Proxy-Authorization.
 #[must_use]
 pub fn basic(user: &str, password: &str) -> String {
-    format!("Basic {}", encode(format!("{user}:{password}").as_bytes()))
-}
-
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group.iter().fold(0_u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - group.len()));
-        for position in 0..4 {
-            if position <= group.len() {
-                text.push(char::from(ALPHABET[(word >> (18 - 6 * position)) as usize & 63]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// Whether a field value carries these credentials; takes the same time wherever they differ.
@@ -47,11 +32,10 @@ mod tests {
     #[test]
     fn encodes_and_compares() {
         assert_eq!(basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!(encode(b"a"), "YQ==");
-        assert_eq!(encode(b"ab"), "YWI=");
         let expected = basic("a", "b");
         assert!(is_basic(b"basic YTpi", &expected));
-        for wrong in [&b"Basic YTpj"[..], b"Basic", b"", b"Basic YTp", b"Basic YTpiYTpi", b"Digest YTpi"] {
+        for wrong in [&b"Basic YTpj"[..], b"Basic", b"", b"Basic YTp", b"Basic YTpiYTpi", b"Digest YTpi", b"BasicYTpj"]
+        {
             assert!(!is_basic(wrong, &expected));
         }
     }
