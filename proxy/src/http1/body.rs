@@ -363,7 +363,15 @@ pub async fn relay(
     mut seen: impl FnMut(&Bytes),
 ) -> Result<Option<Headers>, RelayError> {
     loop {
-        match reader.take().map_err(RelayError::Reading)? {
+        let taken = match reader.take() {
+            Ok(taken) => taken,
+            Err(fault) => {
+                // What came before the fault is the client's to see, however the pieces arrived.
+                let _ = writer.flush().await;
+                return Err(RelayError::Reading(fault));
+            }
+        };
+        match taken {
             Taken::Data(bytes) => {
                 writer.stage(&bytes).await.map_err(RelayError::Writing)?;
                 seen(&bytes);

@@ -577,7 +577,7 @@ mod tests {
         request.fields.write(&mut out, true, &[]);
         assert_eq!(out, b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
         assert!(request.fields.upgrade);
-        let old = super::Request::parse(text.replace("1.1", "1.0").into_bytes().into(), &Limits::default());
+        let old = Request::parse(text.replace("1.1", "1.0").into_bytes().into(), &Limits::default());
         assert!(!old.expect("parses").fields.upgrade, "HTTP/1.0 has no upgrades");
     }
 

@@ -31,6 +31,7 @@ use crate::{
         messages::Messages,
     },
     schema::Table,
+    time::Timestamp,
 };
 
 /// Longer bodies and payloads cannot be stored: Parquet's pages end at 2 GiB.
@@ -44,7 +45,8 @@ pub(super) struct Intake {
     flush_interval: Duration,
     flush_bytes: usize,
     filters: Arc<FilterSet>,
-    paused: bool,
+    /// Since when nothing is recorded, microseconds since the Unix epoch.
+    paused_since_us: Option<i64>,
     settings_version: Option<u64>,
     exchanges: Exchanges,
     connections: Connections,
@@ -97,7 +99,7 @@ impl Intake {
             flush_interval,
             flush_bytes,
             filters: Arc::default(),
-            paused: false,
+            paused_since_us: None,
             settings_version: None,
             exchanges: Exchanges::default(),
             connections: Connections::default(),
@@ -161,7 +163,7 @@ impl Intake {
             self.settings_version = Some(version);
             let settings = lock(&self.shared.settings);
             self.filters = Arc::clone(&settings.filters);
-            self.paused = settings.paused_since.is_some();
+            self.paused_since_us = settings.paused_since.map(Timestamp::as_micros);
             self.rejected = vec![0; self.filters.rules.len() + 1];
         }
         if self.shared.forget_bodies.swap(false, Relaxed) {
@@ -169,17 +171,24 @@ impl Intake {
         }
     }
 
+    /// Whether what ended at this time is left out: what ended before a pause began is recorded, though it
+    /// may have been on its way here when it did.
+    fn is_paused_at(&self, ended_us: i64) -> bool {
+        self.paused_since_us.is_some_and(|since_us| ended_us >= since_us)
+    }
+
     fn take_exchange(&mut self, mut exchange: Box<Exchange>) {
         if exchange.id == 0 {
             exchange.id = self.ids.next_exchange();
         }
-        let rejection = match self.paused {
+        let paused = self.is_paused_at(ended_us(exchange.started_us, exchange.timings.duration_us.unwrap_or(0)));
+        let rejection = match paused {
             true => Some(self.filters.rules.len()),
             false => self.filters.rules.iter().position(|rule| !rule.expr.matches(&*exchange)),
         };
         if let Some(rule) = rejection {
             self.rejected[rule] += 1;
-            self.without_messages.note(&exchange, if self.paused { Rejection::Paused } else { Rejection::Filter });
+            self.without_messages.note(&exchange, if paused { Rejection::Paused } else { Rejection::Filter });
             return;
         }
         let Exchange { request_body, response_body, request_headers, response_headers, error, started_us, .. } =
@@ -195,7 +204,7 @@ impl Intake {
         if connection.id == 0 {
             connection.id = self.ids.next_connection();
         }
-        if self.paused {
+        if self.is_paused_at(ended_us(connection.opened_us, connection.duration_us)) {
             self.shared.counters.dropped(Layer::Connections, "policy:paused", 1);
         } else {
             self.connections.push(&connection);
@@ -207,7 +216,7 @@ impl Intake {
             message.payload = Bytes::new();
             message.state = BodyState::Truncated;
         }
-        let paused = self.paused.then_some(Rejection::Paused);
+        let paused = self.is_paused_at(message.at_us).then_some(Rejection::Paused);
         match paused.or_else(|| self.without_messages.get(message.exchange)) {
             Some(why) => self.shared.counters.dropped(Layer::Messages, why.reason(), 1),
             None => self.messages.push(&message),
@@ -261,6 +270,10 @@ impl Intake {
             *lock(&self.shared.last_error) = Some("the writer has ended".to_owned());
         }
     }
+}
+
+fn ended_us(began_us: i64, duration_us: u64) -> i64 {
+    began_us.saturating_add(i64::try_from(duration_us).unwrap_or(i64::MAX))
 }
 
 impl BodyIntake {

@@ -81,11 +81,15 @@ fn three_digits(value: f64) -> String {
     if value >= 99.95 {
         format!("{value:.0}")
     } else if value >= 9.995 {
-        format!("{value:.1}")
+        whole_or(format!("{value:.1}"), ".0")
     } else {
-        let text = format!("{value:.2}");
-        text.strip_suffix(".00").map_or_else(|| text.clone(), str::to_owned)
+        whole_or(format!("{value:.2}"), ".00")
     }
+}
+
+/// Without decimals that say nothing.
+fn whole_or(text: String, nothing: &str) -> String {
+    text.strip_suffix(nothing).map(str::to_owned).unwrap_or(text)
 }
 
 /// An RFC 3339 time as date and time of day where the user is; as it stands when it is none.
