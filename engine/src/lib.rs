@@ -3,6 +3,7 @@
 //! Data flows one way through these rooms; a room imports only what stands above it:
 //!
 //! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
+//! - [`content`]: content codings undone for viewing and export.
 //! - [`ledger`]: what was seen, kept and dropped, and why.
 //! - [`import`]: recordings of other programs (HAR) that become records.
 //! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
@@ -18,6 +19,7 @@
 //! - `pairing`: messages to exchanges.
 //! - [`shard`]: all of it in one piece: frames in, records out.
 
+pub mod content;
 pub mod filter;
 mod flow;
 pub mod http;

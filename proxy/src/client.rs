@@ -164,7 +164,8 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
     });
     let core = &client.core;
     let interceptor = core.shared.hooks.interceptor.clone();
-    let passes = interceptor.as_ref().is_none_or(|interceptor| interceptor.is_passthrough(&host));
+    let address = client.address.ip();
+    let passes = interceptor.as_ref().is_none_or(|interceptor| interceptor.is_passthrough(address, &host, port));
     let wire = Wire::new(stream);
     let mut server: Option<(Wire, SocketAddr)> = None;
     client.watch.arm_idle(SILENCE);

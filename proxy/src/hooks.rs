@@ -4,14 +4,18 @@
 //! from a request head to an [`Answer`]. HTTP/2 is called from one place,
 //! [`client::serve_decrypted`](crate::client), when an [`Interception`] settled on `h2`.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::LocalBoxFuture;
 use weir_engine::record::TlsDetails;
 
-use crate::{client::Client, failure::Failure, message::RequestHead, stream::Stream};
+use crate::{client::Client, failure::Failure, message::RequestHead, setup::SetupResponse, stream::Stream};
 
 /// A whole response that weir makes itself.
 #[derive(Debug, Clone)]
@@ -24,6 +28,13 @@ pub struct Answer {
     pub headers: Vec<(ByteString, ByteString)>,
     /// The body.
     pub body: Bytes,
+}
+
+impl From<SetupResponse> for Answer {
+    fn from(response: SetupResponse) -> Self {
+        let SetupResponse { status, content_type, headers, body } = response;
+        Self { status, content_type, headers, body }
+    }
 }
 
 /// Answers requests to the proxy itself; the address is the client's.
@@ -134,8 +145,8 @@ pub enum Interception {
 
 /// TLS for the core. Futures run on the worker that asked.
 pub trait Interceptor: Send + Sync {
-    /// Whether a host passes untouched (by configuration, or learnt).
-    fn is_passthrough(&self, host: &str) -> bool;
+    /// Whether a client's connections to a host pass untouched (by configuration, or learnt).
+    fn is_passthrough(&self, client: IpAddr, host: &str, port: u16) -> bool;
 
     /// Takes over a client whose first bytes look like a ClientHello (they are in the stream). The
     /// server is dialled with [`dial::dial`](crate::dial::dial), which honours the upstream proxy and

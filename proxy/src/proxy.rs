@@ -8,7 +8,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
@@ -20,10 +20,14 @@ use tokio::sync::watch;
 use weir_engine::pipeline::{Budget, Ids, Outlet};
 
 use crate::{
+    ca::Authority,
     config::ProxyConfig,
     core::Shared,
     failure::ProxyError,
     hooks::Hooks,
+    message::RequestHead,
+    setup::{self, SetupContext},
+    tls::TlsHook,
     worker::{self, StopSignal},
 };
 
@@ -43,6 +47,24 @@ pub struct ProxyStatus {
     pub received_bytes: u64,
 }
 
+/// Addresses under which devices reach a listener; for one on all addresses, those this machine sends from.
+fn reachable(listen: SocketAddr) -> Vec<SocketAddr> {
+    if !listen.ip().is_unspecified() {
+        return vec![listen];
+    }
+    // Connecting a UDP socket sends nothing; it makes the system choose the address it would send from. The
+    // destinations are documentation addresses (RFC 5737, RFC 3849).
+    let from = |any: &str, to: &str| {
+        let socket = std::net::UdpSocket::bind(any).ok()?;
+        socket.connect(to).ok()?;
+        Some(SocketAddr::new(socket.local_addr().ok()?.ip(), listen.port()))
+    };
+    let v4 = from("0.0.0.0:0", "192.0.2.1:9");
+    let v6 = listen.is_ipv6().then(|| from("[::]:0", "[2001:db8::1]:9")).flatten();
+    let found: Vec<_> = v4.into_iter().chain(v6).collect();
+    if found.is_empty() { vec![SocketAddr::from(([127, 0, 0, 1], listen.port()))] } else { found }
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -52,6 +74,31 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Starts a proxy that intercepts TLS with this authority and answers the set-up page.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with), and when passthrough rules or extra authorities cannot be read.
+    pub fn start(
+        config: ProxyConfig,
+        authority: Arc<Authority>,
+        outlet: Outlet,
+        ids: Arc<Ids>,
+        budget: Budget,
+    ) -> Result<Self, ProxyError> {
+        let tls = TlsHook::new(Arc::clone(&authority), &config).map_err(|error| ProxyError::Tls(error.to_string()))?;
+        let addresses = Arc::new(OnceLock::<Vec<SocketAddr>>::new());
+        let known = Arc::clone(&addresses);
+        let setup = move |head: &RequestHead, _client: SocketAddr| {
+            let addresses = known.get().map(Vec::as_slice).unwrap_or_default();
+            setup::respond(head, &SetupContext { authority: &authority, addresses }).into()
+        };
+        let hooks = Hooks { interceptor: Some(Arc::new(tls)), setup: Some(Arc::new(setup)) };
+        let proxy = Self::start_with(config, hooks, outlet, ids, budget)?;
+        // Set once, here: the address is known only now.
+        let _ = addresses.set(reachable(proxy.local_addr()));
+        Ok(proxy)
+    }
+
     /// Starts a proxy with these hooks.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use weir_proxy::{
         Http2Limits,
         bodies::IncomingBody,
         fields::ReceivedRequest,
-        front::{self, ExtendedConnect, Responder, Service},
+        front::{self, Ends, ExtendedConnect, Responder, Service},
         relay::{self, Observer, Outcome},
         upstream::Session,
     },
@@ -95,7 +95,8 @@ where
                 let shutdown = async {
                     let _ = stopped.await;
                 };
-                front::serve(front_end, &limits, in_front, Rc::new(ExtendedConnect::default()), shutdown).await
+                let ends = Ends { shutdown, cut: std::future::pending() };
+                front::serve(front_end, &limits, in_front, Rc::new(ExtendedConnect::default()), ends).await
             });
             let (send, connection) = client::handshake(client_end).await.expect("client");
             let driver = tokio::task::spawn_local(connection);

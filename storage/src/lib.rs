@@ -9,6 +9,7 @@
 //! - [`catalogue`]: finding, renaming, deleting sessions.
 //! - [`summary`]: what the overview needs to know of a part without reading a row.
 //! - [`parts`]: which files hold a session's rows, running or finished.
+//! - [`query`]: the overview, requests, bodies, messages and connections of a session.
 
 pub mod catalogue;
 mod columns;
@@ -19,6 +20,7 @@ pub mod home;
 pub mod lock;
 mod part_file;
 pub mod parts;
+pub mod query;
 pub mod recorder;
 mod recovery;
 pub mod schema;
@@ -30,6 +32,10 @@ pub use catalogue::Catalogue;
 pub use error::StorageError;
 pub use home::Home;
 pub use parts::{Part, list_parts, open_parts};
+pub use query::{
+    ConnectionRow, ExchangeRow, GroupBy, MessageRow, Overview, OverviewQuery, Requests, RequestsQuery, Session, Sort,
+    StoredBody,
+};
 pub use recorder::{Recorder, RecorderOptions, RecorderStatus};
 pub use schema::Table;
 pub use session::{SessionEntry, SessionId, SessionState};

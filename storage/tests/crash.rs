@@ -30,7 +30,7 @@ fn child_records_until_it_is_killed() {
     let mut rig = Rig::with(RecorderOptions {
         flush_interval: Duration::from_millis(5),
         flush_bytes: 100 << 10,
-        merge: MergePolicy { lake_bytes: 200 << 10, small_bytes: 60 << 10, small_run: 4 },
+        merge: MergePolicy { lake_bytes: 200 << 10, lake_parts: 50, small_bytes: 60 << 10, small_run: 4 },
         ..RecorderOptions::new(Home::at(home), "proxy")
     });
     let generator = Generator::new(true);

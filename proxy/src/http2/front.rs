@@ -4,7 +4,7 @@
 //! once a request, with a [`Responder`] to answer through. Tasks are awaited before the connection is called ended,
 //! so that every exchange on it is recorded.
 
-use std::{cell::Cell, future::Future, rc::Rc};
+use std::{cell::Cell, future::Future, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use h2::{Reason, server};
@@ -119,8 +119,19 @@ impl ExtendedConnect {
     }
 }
 
-/// Serves one client connection until it ends. `shutdown` makes it end gracefully: GOAWAY, streams under
-/// way are finished.
+/// How long a client without streams may take to close after GOAWAY.
+const GOAWAY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When a connection is to end before its client ends it.
+#[derive(Debug)]
+pub struct Ends<S, C> {
+    /// Gracefully: GOAWAY, streams under way are finished.
+    pub shutdown: S,
+    /// At once; the service's tasks are expected to end by themselves then.
+    pub cut: C,
+}
+
+/// Serves one client connection until it, or `ends`, ends it.
 ///
 /// # Errors
 /// Why the connection failed; streams have been told.
@@ -129,7 +140,7 @@ pub async fn serve<T, S>(
     limits: &Http2Limits,
     service: Rc<S>,
     extended_connect: Rc<ExtendedConnect>,
-    shutdown: impl Future<Output = ()>,
+    ends: Ends<impl Future<Output = ()>, impl Future<Output = ()>>,
 ) -> Result<(), Fault>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -149,7 +160,7 @@ where
     };
     let mut connection = handshake.map_err(|error| Side::Client.fault(&error))?;
     let mut tasks = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    let (mut shutdown, mut cut) = (std::pin::pin!(ends.shutdown), std::pin::pin!(ends.cut));
     let mut closing = false;
     let outcome = loop {
         let idle = tasks.is_empty();
@@ -181,8 +192,9 @@ where
                 closing = true;
                 connection.graceful_shutdown();
             }
+            () = &mut cut => break Ok(()),
             // A client that does not take the GOAWAY is not waited for.
-            () = tokio::time::sleep(limits.ping_timeout), if idle && closing => break Ok(()),
+            () = tokio::time::sleep(GOAWAY_PATIENCE), if idle && closing => break Ok(()),
         }
     };
     drop(connection);

@@ -111,11 +111,11 @@ fn note(client: &Client, row: &mut Row, address: SocketAddr, tls: Option<&Rc<Ser
 #[derive(Debug)]
 pub(super) enum Acquired {
     Http2(Link),
-    Http1(Server),
+    Http1(Box<Server>),
 }
 
 enum NoSession {
-    Http1(Server),
+    Http1(Box<Server>),
     Failure(Failure),
 }
 
@@ -149,7 +149,7 @@ async fn connect(client: &Rc<Client>, origin: &Origin) -> Result<Link, NoSession
         Upstream { secured, address: dialled.address, dns_us: dialled.dns_us, connect_us: dialled.connect_us };
     match upstream.secured.alpn {
         Alpn::Http2 => Link::open(upstream, config).await.map_err(NoSession::Failure),
-        Alpn::Http11 => Err(NoSession::Http1(to_server(upstream, core.watches.now_ms()))),
+        Alpn::Http11 => Err(NoSession::Http1(Box::new(to_server(upstream, core.watches.now_ms())))),
     }
 }
 

@@ -80,7 +80,7 @@ impl UploadSink for Http1Sink<'_> {
     }
 
     async fn until_refused(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     bodies::IncomingBody,
     counted::Counted,
     fields::ReceivedRequest,
-    front::{self, ExtendedConnect, Responder, Service, is_bodiless},
+    front::{self, Ends, ExtendedConnect, Responder, Service, is_bodiless},
     limits::Http2Limits,
     links::{self, Acquired, Link},
     over_http1,
@@ -72,9 +72,13 @@ pub async fn serve(
     });
     // Only a stop ends this wait; silence is the front's own business.
     client.watch.arm_idle(Duration::MAX);
-    let stop = std::future::poll_fn(|cx| client.watch.poll_interrupt(cx).map(drop));
+    let shutdown = std::future::poll_fn(|cx| client.watch.poll_interrupt(cx).map(drop));
+    // Never armed: only the cut interrupts it.
+    let until_cut = core.watches.watch();
+    let cut = std::future::poll_fn(|cx| until_cut.poll_interrupt(cx).map(drop));
+    let ends = Ends { shutdown, cut };
     let limits = Http2Limits::towards_clients(core.config());
-    let ended = front::serve(stream, &limits, exchanges, extended_connect, stop).await;
+    let ended = front::serve(stream, &limits, exchanges, extended_connect, ends).await;
     client.count(counts.get());
     if let Err(fault) = ended {
         client.fault(fault);
@@ -140,7 +144,7 @@ impl Exchanges {
         let mut attempt = 1;
         loop {
             let acquired = if self.http1_only.get() {
-                Acquired::Http1(origin::acquire(stream, &self.origin, attempt > 1).await?)
+                Acquired::Http1(Box::new(origin::acquire(stream, &self.origin, attempt > 1).await?))
             } else {
                 links::acquire(stream, &self.origin).await?
             };
@@ -152,7 +156,7 @@ impl Exchanges {
                         return Err(Failure::new(Fault::ClientMalformed, "CONNECT needs a server that speaks HTTP/2."));
                     }
                     let reused = server.served > 0;
-                    (self.over_http1(stream, server, head, body, responder, recording).await, reused)
+                    (self.over_http1(stream, *server, head, body, responder, recording).await, reused)
                 }
             };
             let Outcome { fault, by_client, answered, took_body, replayable, .. } = outcome;

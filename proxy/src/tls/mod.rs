@@ -6,6 +6,7 @@
 //! - [`faults`]: the words for what went wrong, for rows and for people; pure.
 //! - [`hello`]: reads a ClientHello from a client without losing a byte of it.
 //! - [`client`]: answers clients with a leaf of our CA.
+//! - [`hook`]: the above in order, as the core hooks it in.
 //! - `verifier`: judges the certificates of servers.
 //! - [`upstream`]: TLS towards servers.
 //!
@@ -23,6 +24,7 @@ pub mod alpn;
 pub mod client;
 pub mod faults;
 pub mod hello;
+pub mod hook;
 pub mod passthrough;
 pub mod pinned;
 pub mod upstream;
@@ -37,6 +39,7 @@ pub use self::{
     client::{ClientTls, ClientTlsOptions, Decision, Intercepted, LetThrough},
     faults::{ClientTlsError, TlsSetupError, UpstreamTlsError},
     hello::Hello,
+    hook::TlsHook,
     upstream::{CertificateFacts, UpstreamStream, UpstreamTls, UpstreamTlsOptions},
 };
 

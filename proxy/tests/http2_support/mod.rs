@@ -69,7 +69,7 @@ struct TestTls {
 }
 
 impl Interceptor for TestTls {
-    fn is_passthrough(&self, _: &str) -> bool {
+    fn is_passthrough(&self, _: std::net::IpAddr, _: &str, _: u16) -> bool {
         false
     }
 

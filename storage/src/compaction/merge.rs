@@ -85,6 +85,8 @@ impl Merge<'_> {
         if input.next == input.times.len() {
             let Some((batch, times)) = input.source.next()? else {
                 input.batch = None;
+                input.times = Vec::new();
+                input.next = 0;
                 return Ok(());
             };
             input.row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);

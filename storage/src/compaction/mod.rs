@@ -26,6 +26,8 @@ use crate::{
 pub struct MergePolicy {
     /// Live bytes of a table that make one part of the lake.
     pub lake_bytes: u64,
+    /// So many live parts of a table make one part of the lake, however small they are together.
+    pub lake_parts: usize,
     /// Live parts below this are small.
     pub small_bytes: u64,
     /// So many small ones in a row are merged into a larger live one.
@@ -36,7 +38,7 @@ impl Default for MergePolicy {
     /// zstd takes about a third off what is live: a part of the lake is about 128 MiB. What a busy
     /// session flushes is not small, so that its rows are merged once only, into the lake.
     fn default() -> Self {
-        Self { lake_bytes: 192 << 20, small_bytes: 256 << 10, small_run: 64 }
+        Self { lake_bytes: 192 << 20, lake_parts: 512, small_bytes: 32 << 10, small_run: 64 }
     }
 }
 
@@ -47,7 +49,8 @@ pub(crate) fn run(home: &Home, id: &SessionId, policy: MergePolicy) -> Result<bo
         let (parts, replaced) = parts::scan(home, id, table)?;
         remove(&replaced);
         let live: Vec<_> = parts.into_iter().filter(|part| !part.lake).collect();
-        if live.iter().map(|part| part.bytes).sum::<u64>() >= policy.lake_bytes {
+        let bytes: u64 = live.iter().map(|part| part.bytes).sum();
+        if bytes >= policy.lake_bytes || live.len() >= policy.lake_parts {
             merge_parts(home, id, table, oldest(&live, policy), Purpose::Lake)?;
             merged = true;
         } else if let Some(run) = small_run(&live, policy) {
@@ -240,12 +243,12 @@ mod tests {
     #[test]
     fn runs_of_small_parts_and_enough_bytes_are_merged() {
         let (_folder, home, id) = session();
-        let policy = MergePolicy { lake_bytes: u64::MAX, small_bytes: 1 << 20, small_run: 7 };
+        let policy = MergePolicy { lake_bytes: u64::MAX, lake_parts: 100, small_bytes: 1 << 20, small_run: 7 };
         assert!(!run(&home, &id, policy).expect("runs"));
         assert!(run(&home, &id, MergePolicy { small_run: 6, ..policy }).expect("runs"));
         let parts = list_parts(&home, &id, TABLE).expect("lists");
         assert_eq!((parts.len(), parts[0].lake, parts[0].last), (1, false, 6));
-        assert!(run(&home, &id, MergePolicy { lake_bytes: 1, ..policy }).expect("runs"));
+        assert!(run(&home, &id, MergePolicy { lake_parts: 1, ..policy }).expect("runs"));
         assert!(list_parts(&home, &id, TABLE).expect("lists")[0].lake);
         assert_eq!(ids(&home, &id).len(), 300);
     }

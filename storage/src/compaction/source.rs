@@ -56,7 +56,11 @@ impl Source {
                 .map_err(StorageError::parquet("read", &self.part.path))?;
             self.reader = Some(reader);
         }
-        let Some(batch) = self.reader.as_mut().and_then(Iterator::next) else { return Ok(None) };
+        let Some(batch) = self.reader.as_mut().and_then(Iterator::next) else {
+            // It is not asked again: its pages and dictionaries need not stay until the merge ends.
+            self.reader = None;
+            return Ok(None);
+        };
         let batch = part_file::sorted(batch?, self.part.table)?;
         let times = batch
             .column_by_name(self.part.table.time_column())

@@ -1,0 +1,111 @@
+//! Reading a session: the overview, its requests, one exchange, bodies, messages, connections.
+//!
+//! In: the parts of a session, finished or still being written by another process. Out: owned rows
+//! and counts. Nothing is locked: parts are opened once, and an opened part stays readable when
+//! compaction replaces it. A part that is damaged is left out with a warning that names it.
+//!
+//! - [`cell`], [`rows`]: values and rows out of columns.
+//! - [`evaluate`]: the filter language over columns; [`prune`]: over statistics.
+//! - [`file`], [`source`]: parts opened for many threads, and work over their row groups.
+//! - [`scan`]: the matching rows of one row group.
+//! - [`group`] → [`overview`]; [`top`] → [`requests`]; [`lookup`]: by key in the other tables.
+
+pub mod cell;
+pub mod evaluate;
+mod file;
+pub mod group;
+pub mod lookup;
+pub mod overview;
+pub mod prune;
+pub mod requests;
+pub mod rows;
+mod scan;
+mod source;
+pub mod top;
+
+pub use cell::{HashHex, HeaderLine};
+pub use group::GroupBy;
+pub use lookup::{Listing, StoredBody};
+pub use overview::{Group, Overview, OverviewQuery};
+pub use requests::{Requests, RequestsQuery};
+pub use rows::{ConnectionRow, Cookie, ExchangeRow, MessageRow};
+pub use top::Sort;
+use weir_engine::filter::{Column, Comparison, Expr, Field, Literal};
+
+use self::source::Source;
+use crate::{error::StorageError, home::Home, schema::Table, session::SessionEntry};
+
+/// A session opened for reading. Each query sees what was flushed when it began.
+#[derive(Debug, Clone)]
+pub struct Session {
+    home: Home,
+    entry: SessionEntry,
+}
+
+impl Session {
+    /// The session of a catalogue entry. Nothing is read until it is asked.
+    #[must_use]
+    pub fn open(home: &Home, entry: SessionEntry) -> Self {
+        Self { home: home.clone(), entry }
+    }
+
+    /// Its catalogue entry as it was given.
+    #[must_use]
+    pub fn entry(&self) -> &SessionEntry {
+        &self.entry
+    }
+
+    fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
+        Source::open(&self.home, &self.entry.id, table, page_index)
+    }
+
+    /// Counts, bytes, errors and percentiles by the values of columns.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed; damaged ones are warnings in the answer.
+    pub fn overview(&self, query: &OverviewQuery) -> Result<Overview, StorageError> {
+        overview::overview(&mut self.source(Table::Exchanges, false)?, &self.entry, query)
+    }
+
+    /// The rows that a query asks for, read as they are taken.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed; damaged ones are warnings of the answer.
+    pub fn requests(&self, query: &RequestsQuery) -> Result<Requests, StorageError> {
+        Requests::new(self.source(Table::Exchanges, true)?, query)
+    }
+
+    /// One exchange by its id; `None` when there is none (or it stood in a damaged part).
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn exchange(&self, id: u64) -> Result<Option<ExchangeRow>, StorageError> {
+        let is_it = Expr::Compare(Field::Column(Column::Id), Comparison::Equal, Literal::Integer(i128::from(id)));
+        let query = RequestsQuery { filter: Some(is_it), limit: Some(1), ..RequestsQuery::default() };
+        Ok(self.requests(&query)?.next())
+    }
+
+    /// A stored body by its hash; `None` when the session does not have it.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn body(&self, hash: &[u8; 32]) -> Result<Option<StoredBody>, StorageError> {
+        lookup::body(&mut self.source(Table::Bodies, true)?, hash)
+    }
+
+    /// The messages of an exchange in the order of their times.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn messages(&self, exchange: u64) -> Result<Listing<MessageRow>, StorageError> {
+        lookup::messages(&mut self.source(Table::Messages, true)?, exchange)
+    }
+
+    /// All connections in the order they were recorded.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn connections(&self) -> Result<Listing<ConnectionRow>, StorageError> {
+        lookup::connections(&mut self.source(Table::Connections, false)?)
+    }
+}

@@ -1,0 +1,229 @@
+//! The first rows in an order, found in bounded memory: their keys and places only.
+//!
+//! A pass keeps the best `room` keys past a bound; the next pass starts from the last of them. Row
+//! groups whose statistics lie outside are not read.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BTreeSet, BinaryHeap},
+};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray},
+    datatypes::{DataType, Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type},
+    error::ArrowError,
+};
+use weir_engine::filter::{Column, ColumnKind};
+
+use super::{
+    file::OpenPart,
+    prune::number_bounds,
+    scan::{Condition, scan},
+    source::{PartError, Source, Unit, on_all_cores},
+};
+
+/// What rows are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sort {
+    /// The column.
+    pub column: Column,
+    /// Greatest first.
+    pub descending: bool,
+}
+
+impl Default for Sort {
+    fn default() -> Self {
+        Self { column: Column::Id, descending: false }
+    }
+}
+
+/// The place of a key in the order; rows without a value come last either way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Number(u64),
+    Text(Box<[u8]>),
+    TextDescending(Reverse<Box<[u8]>>),
+    Null,
+}
+
+/// A row's key and where it is; rows with equal keys come in the order they are stored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ranked {
+    key: Key,
+    /// Place of its part in the source.
+    pub(crate) part: usize,
+    /// Row group in the part.
+    pub(crate) group: usize,
+    /// Row in the row group.
+    pub(crate) row: usize,
+}
+
+const SIGN: u64 = 1 << 63;
+
+/// A pass over the row groups.
+#[derive(Debug)]
+struct Pass<'a> {
+    sort: Sort,
+    after: Option<&'a Ranked>,
+    room: usize,
+}
+
+/// The first `room` rows that meet `condition` and come after `after`, in order.
+pub(crate) fn top(
+    source: &Source,
+    condition: &Condition,
+    sort: Sort,
+    after: Option<&Ranked>,
+    room: usize,
+) -> Result<Vec<Ranked>, PartError> {
+    let pass = Pass { sort, after, room };
+    let mut units: Vec<(Option<(u64, u64)>, Unit)> = source
+        .units()
+        .into_iter()
+        .map(|unit| (pass.range(&source.parts[unit.part], unit.group), unit))
+        .filter(|(range, _)| !pass.is_before(*range))
+        .collect();
+    // The best first, so that the others need not be read.
+    units.sort_by_key(|(range, unit)| (range.map(|(low, _)| low), unit.part, unit.group));
+    let ordered: Vec<Unit> = units.iter().map(|(_, unit)| *unit).collect();
+    let columns = BTreeSet::from([sort.column.name()]);
+    let heaps = on_all_cores(&ordered, BinaryHeap::new, |heap: &mut BinaryHeap<Ranked>, unit| {
+        let part = &source.parts[unit.part];
+        if pass.is_beyond(pass.range(part, unit.group), heap) {
+            return Ok(());
+        }
+        scan(part, unit.group, condition, &columns, |found| {
+            let column = found
+                .batch
+                .column_by_name(sort.column.name())
+                .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
+            let mut offer = |row: usize| {
+                let place = Place { part: unit.part, group: unit.group, row: found.numbers.get(row) };
+                pass.offer(heap, column, row, place)
+            };
+            match found.mask {
+                Some(mask) => mask.set_indices().try_for_each(&mut offer),
+                None => (0..found.batch.num_rows()).try_for_each(&mut offer),
+            }
+        })
+        .map_err(|error| part.error(error))
+    })?;
+    let mut rows: Vec<Ranked> = heaps.into_iter().flatten().collect();
+    rows.sort_unstable();
+    rows.truncate(room);
+    Ok(rows)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    part: usize,
+    group: usize,
+    row: usize,
+}
+
+impl Pass<'_> {
+    fn number(&self, number: u64) -> u64 {
+        if self.sort.descending { !number } else { number }
+    }
+
+    /// The least and the greatest key of a row group without nulls, when known.
+    fn range(&self, part: &OpenPart, group: usize) -> Option<(u64, u64)> {
+        let group = part.metadata.metadata().row_group(group);
+        let (low, high) = number_bounds(self.sort.column, group)?;
+        let key = |bound: i128| match self.sort.column.kind() {
+            ColumnKind::Timestamp => i64::try_from(bound).ok().map(|us| us.cast_unsigned() ^ SIGN),
+            _ => u64::try_from(bound).ok(),
+        };
+        let (low, high) = (self.number(key(low)?), self.number(key(high)?));
+        Some((low.min(high), low.max(high)))
+    }
+
+    /// Whether all rows were handed out by an earlier pass. Nulls come last, so they may follow.
+    fn is_before(&self, range: Option<(u64, u64)>) -> bool {
+        match (range, self.after) {
+            (Some((_, high)), Some(Ranked { key: Key::Number(after), .. })) => {
+                high < *after && is_never_null(self.sort.column)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a full heap holds only better rows.
+    fn is_beyond(&self, range: Option<(u64, u64)>, heap: &BinaryHeap<Ranked>) -> bool {
+        match (range, heap.peek()) {
+            (Some((low, _)), Some(Ranked { key: Key::Number(worst), .. })) => heap.len() >= self.room && low > *worst,
+            _ => false,
+        }
+    }
+
+    fn offer(
+        &self,
+        heap: &mut BinaryHeap<Ranked>,
+        column: &ArrayRef,
+        row: usize,
+        place: Place,
+    ) -> Result<(), ArrowError> {
+        let full = heap.len() >= self.room;
+        let worst = if full { heap.peek() } else { None };
+        let key = match raw(column, row)? {
+            Raw::Null => Key::Null,
+            Raw::Number(number) => Key::Number(self.number(number)),
+            Raw::Text(text) => {
+                // Most rows are refused: without an allocation.
+                let refused = match worst.map(|worst| &worst.key) {
+                    Some(Key::Text(worst)) => text.cmp(worst) == Ordering::Greater,
+                    Some(Key::TextDescending(Reverse(worst))) => text.cmp(worst) == Ordering::Less,
+                    _ => false,
+                };
+                if refused {
+                    return Ok(());
+                }
+                if self.sort.descending { Key::TextDescending(Reverse(text.into())) } else { Key::Text(text.into()) }
+            }
+        };
+        let ranked = Ranked { key, part: place.part, group: place.group, row: place.row };
+        if self.after.is_some_and(|after| ranked <= *after) || worst.is_some_and(|worst| ranked >= *worst) {
+            return Ok(());
+        }
+        if full {
+            heap.pop();
+        }
+        heap.push(ranked);
+        Ok(())
+    }
+}
+
+fn is_never_null(column: Column) -> bool {
+    matches!(column, Column::Id | Column::Started | Column::Connection | Column::RequestSize | Column::ResponseSize)
+}
+
+/// A value to order by.
+enum Raw<'a> {
+    Null,
+    Number(u64),
+    Text(&'a [u8]),
+}
+
+fn raw(column: &ArrayRef, row: usize) -> Result<Raw<'_>, ArrowError> {
+    if column.is_null(row) {
+        return Ok(Raw::Null);
+    }
+    let mismatch = || ArrowError::SchemaError(format!("cannot order by a column of type {}", column.data_type()));
+    Ok(match column.data_type() {
+        DataType::UInt16 => Raw::Number(column.as_primitive::<UInt16Type>().value(row).into()),
+        DataType::UInt32 => Raw::Number(column.as_primitive::<UInt32Type>().value(row).into()),
+        DataType::UInt64 => Raw::Number(column.as_primitive::<UInt64Type>().value(row)),
+        DataType::Timestamp(..) => {
+            let times = column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(mismatch)?;
+            Raw::Number(times.value(row).cast_unsigned() ^ SIGN)
+        }
+        DataType::Utf8 => Raw::Text(column.as_string::<i32>().value(row).as_bytes()),
+        DataType::FixedSizeBinary(_) => Raw::Text(column.as_fixed_size_binary().value(row)),
+        DataType::Dictionary(..) => {
+            let words = column.as_dictionary_opt::<Int32Type>().ok_or_else(mismatch)?;
+            let values = words.values().as_string_opt::<i32>().ok_or_else(mismatch)?;
+            words.key(row).map_or(Raw::Null, |key| Raw::Text(values.value(key).as_bytes()))
+        }
+        _ => return Err(mismatch()),
+    })
+}
