@@ -123,6 +123,9 @@ impl Queue {
         let waiting = !self.items.is_empty();
         let mut opens_turn = grew;
         if !grew && seen.is_some() {
+            if !self.pipelined {
+                self.doubt_turns_behind_holes();
+            }
             self.pipelined = true;
         } else if grew && waiting && !self.lossy && self.is_certain() {
             self.pipelined = true;
@@ -140,7 +143,8 @@ impl Queue {
     pub(crate) fn lost_requests(&mut self, start: u64, at_least: u32, bytes: u64) {
         self.lossy = true;
         let at_least = u64::from(at_least);
-        let at_most = at_least.max(fit(bytes) + u64::from(at_least == 0));
+        // The last may go on behind the gap.
+        let at_most = at_least.max(fit(bytes) + 1);
         if let Some(Item::Hole { at_least: least, at_most: most, .. }) = self.items.back_mut() {
             (*least, *most) = (*least + at_least, *most + at_most + 1);
         } else {
@@ -198,8 +202,8 @@ impl Queue {
             (Some(index), None) => {
                 drop(candidates);
                 self.give_up(index, unanswered);
-                self.skipped = Skipped::default();
-                self.take_front()
+                let skipped = std::mem::take(&mut self.skipped);
+                self.take_front(skipped.at_most)
             }
             (Some(_), Some(_)) => {
                 drop(candidates);
@@ -296,6 +300,20 @@ impl Queue {
         }));
     }
 
+    /// The client pipelines after all: what was lost before a request may be of the same turn.
+    fn doubt_turns_behind_holes(&mut self) {
+        let mut behind_hole = false;
+        for item in &mut self.items {
+            match item {
+                Item::Hole { .. } => behind_hole = true,
+                Item::Request { opens_turn, .. } => {
+                    *opens_turn &= !behind_hole;
+                    behind_hole = false;
+                }
+            }
+        }
+    }
+
     /// The hole at the end, as one that may hold nothing.
     fn trailing_hole(&self) -> Option<Item> {
         match self.items.back() {
@@ -306,10 +324,11 @@ impl Queue {
         }
     }
 
-    fn take_front(&mut self) -> Verdict {
+    /// Takes what a response is told to answer; up to `skipped` before it may have been answered as well.
+    fn take_front(&mut self, skipped: u64) -> Verdict {
         match self.items.front_mut() {
             Some(Item::Hole { at_least, at_most, .. }) if *at_most > 1 => {
-                *at_least = at_least.saturating_sub(1);
+                *at_least = at_least.saturating_sub(1 + skipped);
                 *at_most -= 1;
                 Verdict::Alone
             }
@@ -396,6 +415,16 @@ mod tests {
         let mut unanswered = Vec::new();
         assert_eq!(queue.tell_from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
         assert_eq!(unanswered, [1]);
+    }
+
+    #[test]
+    fn a_first_turn_whose_first_request_was_lost_is_not_shifted() {
+        let mut queue = Queue::default();
+        queue.lost_requests(0, 1, 100);
+        queue.request(1, 100, Some(0));
+        queue.request(2, 200, Some(0));
+        assert_eq!(response(&mut queue, 0, 300).0, Verdict::Ambiguous);
+        assert_eq!(queue.tell_from_the_right(3, &mut Vec::new()), Some(vec![None, Some(1), Some(2)]));
     }
 
     #[test]
