@@ -47,10 +47,13 @@ const NAMES: usize = 1024;
 /// Addresses tried of one name.
 const ADDRESSES: usize = 8;
 
+/// When a name was resolved, and to what.
+type Resolved = (Instant, Rc<[IpAddr]>);
+
 /// Names resolved lately, on one worker.
 #[derive(Debug, Default)]
 pub struct NameCache {
-    names: RefCell<HashMap<Box<str>, (Instant, Rc<[IpAddr]>)>>,
+    names: RefCell<HashMap<Box<str>, Resolved>>,
 }
 
 impl NameCache {

@@ -109,6 +109,7 @@ pub struct Upstream {
 
 /// What became of a TLS connection inside CONNECT.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made once a connection and taken apart at once")]
 pub enum Interception {
     /// Decrypted: HTTP goes on inside.
     Decrypted {

@@ -140,6 +140,8 @@ impl Proxy {
                 .map_err(ProxyError::Worker)?;
             proxy.threads.push(thread);
         }
+        // Each worker has an outlet of its own: the queue ends with the last of them.
+        drop(outlet);
         Ok(proxy)
     }
 

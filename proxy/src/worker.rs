@@ -107,7 +107,7 @@ async fn serve(core: &Rc<Core>, listener: tokio::net::TcpListener, mut stop: wat
 fn admit(core: &Rc<Core>, stream: TcpStream, address: std::net::SocketAddr, open: &Rc<()>) {
     let address = std::net::SocketAddr::new(address.ip().to_canonical(), address.port());
     if !core.shared.admit(address.ip()) {
-        refuse(core, stream, address);
+        refuse(core, &stream, address);
         return;
     }
     let _ = stream.set_nodelay(true);
@@ -122,7 +122,7 @@ fn admit(core: &Rc<Core>, stream: TcpStream, address: std::net::SocketAddr, open
 }
 
 /// Tells a client that has too many connections, as far as that goes without waiting, and notes it.
-fn refuse(core: &Rc<Core>, stream: TcpStream, address: std::net::SocketAddr) {
+fn refuse(core: &Rc<Core>, stream: &TcpStream, address: std::net::SocketAddr) {
     use weir_engine::record::{Connection, Fault, Record};
     let failure = Fault::TooManyConnections.into();
     let answer = crate::http1::page::of_failure(&failure, None);

@@ -98,7 +98,7 @@ fn requests_that_are_none_are_refused_and_never_forwarded() {
         let mut client = harness.client();
         let _ = client.write_all(request.as_bytes());
         let head = read_head(&mut client);
-        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head} to {:.80}", request);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head} to {request:.80}");
         assert!(head.contains(&format!("X-Weir-Error: {fault}")), "{head}");
     }
     let records = harness.finish();

@@ -1,5 +1,7 @@
 //! Interception end to end: curl through the proxy to servers with good and bad certificates.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod support;
 
 use std::{

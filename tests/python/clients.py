@@ -137,7 +137,7 @@ def raw_tunnel():
             greeting = stream.recv(100)
             stream.sendall(b"\x00\x01\x02 hello \xff" * 1000)
             got = b""
-            while len(got) < 10_000:
+            while len(got) < 11_000:
                 got += accepted.recv(65536)
             accepted.sendall(got)
             back = b""

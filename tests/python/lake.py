@@ -6,7 +6,6 @@
     lake.py verify HOME                 reads every Parquet file there is in full: per session, rows and distinct ids
 """
 
-import datetime
 import glob
 import gzip
 import hashlib
@@ -40,12 +39,17 @@ def files(home, table):
 
 
 def query(home, table, what, where="true"):
+    """Rows as dictionaries; points in time as microseconds since the epoch (DuckDB wants pytz for anything else)."""
     if not files(home, table):
         return []
-    place = f"{home}/lake/{table}/session=*/*.parquet"
-    cursor = duckdb.connect().execute(
-        f"SELECT {what} FROM read_parquet('{place}', hive_partitioning = true, hive_types_autocast = false) WHERE {where}"
-    )
+    connection = duckdb.connect()
+    source = f"read_parquet('{home}/lake/{table}/session=*/*.parquet', hive_partitioning = true, hive_types_autocast = false)"
+    if what == "*":
+        kinds = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        what = ", ".join(
+            f'epoch_us("{name}") AS "{name}"' if kind.startswith("TIMESTAMP") else f'"{name}"' for name, kind, *_ in kinds
+        )
+    cursor = connection.execute(f"SELECT {what} FROM {source} WHERE {where}")
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row)) for row in cursor.fetchall()]
 
@@ -53,8 +57,6 @@ def query(home, table, what, where="true"):
 def plain(value):
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
     raise TypeError(type(value))
 
 
@@ -87,8 +89,8 @@ def bodies(home, session):
 
 
 def list_of_fields(kind):
-    """The name of a list's item field is no part of the contract."""
-    return f"list<item: {kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+    """The name of a list's item field, and what cannot be null in it, are no part of the contract."""
+    return f"list<item: {kind.value_type}>".replace(" not null", "") if pa.types.is_list(kind) else str(kind)
 
 
 def schema(home):

@@ -42,7 +42,6 @@ pub fn helper(script: &str, arguments: &[&str]) -> Result<Value> {
 }
 
 /// What curl got.
-#[derive(Debug)]
 pub struct Fetched {
     /// curl's exit code.
     pub code: i32,
@@ -52,6 +51,18 @@ pub struct Fetched {
     pub body: Vec<u8>,
     /// The last response head.
     pub head: String,
+}
+
+impl std::fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetched")
+            .field("code", &self.code)
+            .field("error", &self.facts["errormsg"])
+            .field("connect", &self.facts["http_connect"])
+            .field("head", &self.head)
+            .field("body", &self.text().chars().take(300).collect::<String>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fetched {
@@ -100,7 +111,7 @@ pub fn curl_without_proxy(arguments: &[&str], url: &str) -> Result<Fetched> {
     let text = String::from_utf8_lossy(&stdout);
     let facts = serde_json::from_str(&text)
         .with_context(|| format!("curl printed {text:?} and {:?}", String::from_utf8_lossy(&stderr)))?;
-    let head = std::fs::read_to_string(head).unwrap_or_default();
+    let head = String::from_utf8_lossy(&std::fs::read(head).unwrap_or_default()).into_owned();
     let head = head.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default().to_owned();
     Ok(Fetched { code: status.code().unwrap_or(-1), facts, body: std::fs::read(body).unwrap_or_default(), head })
 }

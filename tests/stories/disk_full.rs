@@ -1,12 +1,13 @@
 //! The disk fills up: clients are served on, what could not be stored is counted, the exit code says so.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::{
     Home, Nginx, Weir,
     client::{curl, helper},
     nginx::Listener,
+    process::eventually,
     weir::{Stopped, ensure_balanced},
 };
 
@@ -52,6 +53,7 @@ fn the_capture_survives_and_says_what_it_lost() -> Result<()> {
     for n in 0..20 {
         ensure!(curl(&weir, &[], &nginx.url(Listener::Plain, &format!("/items?n={n}")))?.status() == 200);
     }
+    eventually("the small ones are stored", Duration::from_secs(20), || Ok(home.requests(&session)?.len() == 20))?;
     // … then 30 bodies of 1 MiB that do not compress, each another one.
     let body = nginx.file("/large.bin")?;
     for n in 0_u8..30 {

@@ -129,7 +129,7 @@ fn the_same_filters_choose_at_capture_and_in_queries() -> Result<()> {
     }
     let output = home.run(&["requests", "everything", "--where", "stauts = 200"])?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(1) && said.starts_with("error: ") && said.contains("status"), "{said}");
+    ensure!(output.status.code() == Some(2) && said.starts_with("error: ") && said.contains("`status`"), "{output:?}");
     Ok(())
 }
 

@@ -32,7 +32,7 @@ fn unreachable_and_untrusted_servers_get_a_clear_answer_and_a_marked_row() -> Re
         (format!("https://127.0.0.1:{closed}/d"), 502, "connect_refused"),
         (format!("http://127.0.0.1:{}/e", origin.port("stuck")), 504, "connect_timeout"),
         // TLS to something that does not speak it.
-        (format!("https://127.0.0.1:{}/f", origin.port("http")), 502, "upstream_tls_failed"),
+        (format!("https://127.0.0.1:{}/f", nginx.port(Listener::Plain)), 502, "upstream_tls_failed"),
     ];
     for (url, code, error) in &table {
         let got = curl(&weir, &[], url)?;

@@ -114,6 +114,7 @@ impl Request {
     ///
     /// # Errors
     /// [`Fault::ClientMalformed`], [`Fault::RequestSmuggling`], [`Fault::RequestHeadTooLarge`].
+    #[allow(clippy::needless_pass_by_value, reason = "the head is split off the connection and lives on in the result")]
     pub fn parse(raw: Bytes, limits: &Limits) -> Result<Self, Failure> {
         let malformed = |why: String| Failure::new(Fault::ClientMalformed, format!("The request is not HTTP: {why}."));
         if memchr::memchr_iter(b'\n', &raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
@@ -223,6 +224,7 @@ impl Response {
     ///
     /// # Errors
     /// [`Fault::ServerMalformed`], [`Fault::ResponseSmuggling`], [`Fault::ResponseHeadTooLarge`].
+    #[allow(clippy::needless_pass_by_value, reason = "the head is split off the connection and lives on in the result")]
     pub fn parse(raw: Bytes, method: &str, limits: &Limits) -> Result<Self, Failure> {
         let malformed =
             |why: String| Failure::new(Fault::ServerMalformed, format!("What the server sent is not HTTP: {why}."));
@@ -442,7 +444,10 @@ fn offset(raw: &Bytes, part: &[u8]) -> Range<usize> {
 /// Bytes as text; what is not UTF-8 is replaced, in the record only.
 #[must_use]
 pub fn text(bytes: Bytes) -> ByteString {
-    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into())
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => ByteString::try_from(bytes).unwrap_or_default(),
+        Err(_) => String::from_utf8_lossy(&bytes).into_owned().into(),
+    }
 }
 
 fn smuggling(request: bool, why: &str) -> Failure {

@@ -1,3 +1,27 @@
 //! `weir`: the one binary users start.
+//!
+//! Data flows one way through these rooms:
+//!
+//! - [`cli`]: what can be typed. [`output`]: what users see.
+//! - [`trust`]: where this machine keeps the authorities it trusts.
+//! - [`api`]: the control API of a running capture and its client.
+//! - [`capture`]: puts proxy, recorder and API together.
+//! - [`doctor`]: findings about this machine.
+//! - [`commands`]: one file a command; picks from all of the above.
 
-fn main() {}
+mod api;
+mod capture;
+mod cli;
+mod commands;
+mod doctor;
+mod output;
+mod trust;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    commands::main()
+}

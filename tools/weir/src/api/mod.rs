@@ -1,0 +1,22 @@
+//! The control API of a running capture, and the other end of it.
+//!
+//! - [`token`]: the secret of a run. [`guard`]: who may talk.
+//! - [`steer`]: what the API needs from the capture.
+//! - [`server`]: thread and routes; `handlers`, `openapi`, `page`, `failure`: the answers.
+//! - [`client`]: how `weir stop` and its like reach it.
+
+pub(crate) mod client;
+mod failure;
+mod guard;
+mod handlers;
+mod openapi;
+mod page;
+mod query;
+mod server;
+mod steer;
+pub(crate) mod token;
+
+pub(crate) use self::{
+    server::Server,
+    steer::{Status, Steer},
+};

@@ -1,0 +1,72 @@
+//! What the control API needs from whoever captures: the seam between the two.
+
+use serde::Serialize;
+use weir_engine::{filter::FilterSet, ledger::Ledger};
+use weir_storage::{Home, SessionEntry};
+
+/// A running capture as it stands: the document of `/api/v1/session` and of each event.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Status {
+    /// Session id.
+    pub(crate) session: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// `running`, `paused`, `stopping`.
+    pub(crate) state: &'static str,
+    /// RFC 3339.
+    pub(crate) started: String,
+    /// Seconds since then, pauses left out.
+    pub(crate) duration_s: f64,
+    /// Exchanges recorded.
+    pub(crate) exchanges: u64,
+    /// Exchanges seen a second, over the last seconds.
+    pub(crate) rate: f64,
+    /// Bytes of bodies recorded, of requests.
+    pub(crate) request_bytes: u64,
+    /// Bytes of bodies recorded, of responses.
+    pub(crate) response_bytes: u64,
+    /// Bytes clients sent, recorded or not, on connections that have ended.
+    pub(crate) sent_bytes: u64,
+    /// Bytes clients received, recorded or not, on connections that have ended.
+    pub(crate) received_bytes: u64,
+    /// Exchanges under way.
+    pub(crate) open_exchanges: u64,
+    /// Client connections open.
+    pub(crate) open_connections: u64,
+    /// Exchanges dropped, wanted (filters) and not.
+    pub(crate) dropped: u64,
+    /// Dropped without having been asked for, over all layers.
+    pub(crate) lost: u64,
+    /// Bytes of the memory budget in use.
+    pub(crate) memory_used: u64,
+    /// Bytes of the memory budget.
+    pub(crate) memory_limit: u64,
+    /// The capture filter as an expression.
+    pub(crate) filters: Option<String>,
+    /// What last went wrong while writing.
+    pub(crate) last_error: Option<String>,
+    /// Address of the proxy, while it runs.
+    pub(crate) proxy: Option<String>,
+    /// What was seen, kept and dropped.
+    pub(crate) ledger: Ledger,
+}
+
+/// A capture that can be steered.
+pub(crate) trait Steer: Send + Sync + 'static {
+    /// As it stands.
+    fn status(&self) -> Status;
+    /// Its catalogue entry, for reading the session.
+    fn entry(&self) -> anyhow::Result<SessionEntry>;
+    /// Where it stores.
+    fn home(&self) -> &Home;
+    /// Asks it to stop; returns at once.
+    fn stop(&self);
+    /// Gives the session another name.
+    fn rename(&self, name: &str) -> anyhow::Result<()>;
+    /// Stops recording, goes on forwarding.
+    fn pause(&self) -> anyhow::Result<()>;
+    /// Records again.
+    fn resume(&self) -> anyhow::Result<()>;
+    /// Records from now on what passes `filters`.
+    fn set_filters(&self, filters: FilterSet) -> anyhow::Result<()>;
+}

@@ -1,0 +1,198 @@
+//! `weir capture`: puts the parts together, watches over them, and takes them apart in order.
+//!
+//! - [`options`]: flags into the libraries' configurations.
+//! - [`ports`], [`addresses`]: where to listen, and what phones see.
+//! - [`running`]: the parts while they run, and how they are steered and stopped.
+//! - [`watch`]: signals, `--duration`, the status line.
+//! - [`welcome`], [`live`], [`rate`]: what users see meanwhile.
+
+mod addresses;
+pub(crate) mod live;
+mod options;
+pub(crate) mod ports;
+mod rate;
+mod running;
+mod watch;
+pub(crate) mod welcome;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use weir_engine::{
+    ledger::Counters,
+    pipeline::{Budget, Ids, Outlet, WhenFull, queue},
+};
+use weir_proxy::{Proxy, ca::Authority};
+use weir_storage::{Catalogue, Home, Recorder, SessionEntry};
+
+use self::{
+    options::Options,
+    running::Running,
+    welcome::{Stopped, Welcome},
+};
+use crate::{
+    api::{
+        Server,
+        token::{Token, TokenFile},
+    },
+    cli::CaptureArgs,
+    commands::Outcome,
+    output::{Out, units},
+    trust::{self, Anchor, Machine, Target, Trust},
+};
+
+/// Batches between proxy and recorder at most; the memory budget bounds their bytes.
+const QUEUE_BATCHES: usize = 256;
+/// What is under way at a stop gets this long to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs a capture from start to end.
+pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outcome> {
+    let options = Options::from_args(args)?;
+    let watch = watch::Watch::begin()?;
+    recover(home)?;
+    let authority = Arc::new(Authority::load_or_create(&home.ca_dir())?);
+    ports::check(options.proxy.listen, "--proxy")?;
+    let ui = options.ui.map(options::Ui::bind).transpose()?;
+    let ui_address = ui.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+
+    let (sender, receiver) = queue(QUEUE_BATCHES);
+    let counters = Arc::new(Counters::default());
+    let ids = Arc::new(Ids::default());
+    let budget = Budget::new(options.memory);
+    let when_full = if args.shed { WhenFull::Shed } else { WhenFull::Wait };
+    let recorder = Recorder::start(options.recorder(home), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
+    let session = recorder.id();
+
+    let mut config = options.proxy.clone();
+    config.refuse.extend(ui_address);
+    let outlet = Outlet::new(sender, Arc::clone(&counters), when_full);
+    let proxy = match Proxy::start(config, Arc::clone(&authority), outlet, ids, budget.clone()) {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            // Nothing was recorded: no session is left behind.
+            recorder.finish()?;
+            Catalogue::open(home).delete(&session)?;
+            return Err(error.into());
+        }
+    };
+    let address = proxy.local_addr();
+    let entry = recorder.update_entry(|entry| {
+        entry.proxy = Some(address.to_string());
+        entry.ui = ui_address.map(|ui| ui.to_string());
+    })?;
+
+    let running = Arc::new(Running::new(home.clone(), counters, budget, recorder, proxy, entry));
+    let api = Api::start(ui, home, &session.to_string(), &running)?;
+    announce(&options, &authority, home, &running, address, &api, out)?;
+
+    let entry = watch.until_stopped(&running, args.duration, out.json)?;
+    drop(api);
+    report(&entry, out)?;
+    Ok(if entry.ledger.lost() > 0 { Outcome::Lost } else { Outcome::Done })
+}
+
+/// Closes sessions whose process died, with a notice.
+fn recover(home: &Home) -> Result<()> {
+    let recovered = Catalogue::open(home).recover().context("an earlier session could not be recovered")?;
+    for entry in recovered {
+        TokenFile::sweep(home.root(), &entry.id.to_string());
+        eprintln!(
+            "recovered session {} ({}): {} on disk",
+            crate::output::text::one_line(&entry.name),
+            entry.id,
+            units::counted(entry.exchanges, "exchange", "exchanges")
+        );
+    }
+    Ok(())
+}
+
+/// The control API with its token, or none.
+struct Api {
+    link: Option<String>,
+    _token_file: Option<TokenFile>,
+    server: Mutex<Option<Server>>,
+}
+
+impl Api {
+    fn start(
+        listener: Option<std::net::TcpListener>,
+        home: &Home,
+        session: &str,
+        running: &Arc<Running>,
+    ) -> Result<Self> {
+        let Some(listener) = listener else {
+            return Ok(Self { link: None, _token_file: None, server: Mutex::new(None) });
+        };
+        let token = Token::generate().context("no random bytes for the token")?;
+        let file = TokenFile::write(home.root(), session, &token).context("the token's file cannot be written")?;
+        let server = Server::start(listener, token.clone(), Arc::clone(running) as Arc<dyn crate::api::Steer>)?;
+        let link = format!("http://{}/?token={}", server.address(), token.as_str());
+        Ok(Self { link: Some(link), _token_file: Some(file), server: Mutex::new(Some(server)) })
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            server.stop();
+        }
+    }
+}
+
+fn announce(
+    options: &Options,
+    authority: &Authority,
+    home: &Home,
+    running: &Running,
+    proxy: SocketAddr,
+    api: &Api,
+    out: &mut Out,
+) -> Result<()> {
+    use crate::api::Steer;
+    let status = running.status();
+    let ca = authority.certificate_path().unwrap_or_else(|| home.ca_dir());
+    let phones = if proxy.ip().is_unspecified() { addresses::reachable(proxy.port()) } else { Vec::new() };
+    let welcome = Welcome {
+        session: &status.session,
+        name: &status.name,
+        proxy,
+        ui: api.link.as_deref(),
+        ca: &ca,
+        trusted: is_trusted(authority),
+        phones: &phones,
+        auth: options.proxy.auth.as_ref(),
+        filters: status.filters.as_deref(),
+    };
+    welcome.print(out)?;
+    Ok(())
+}
+
+/// Whether the system's store, which most programs use, trusts the CA.
+fn is_trusted(authority: &Authority) -> bool {
+    let status = |machine| trust::status(&Anchor::of(authority), &[Target::System], &machine);
+    let stores = Machine::this().map(status).unwrap_or_default();
+    stores.iter().any(|(_, trust)| *trust == Trust::Trusted)
+}
+
+fn report(entry: &SessionEntry, out: &mut Out) -> Result<()> {
+    use std::io::Write;
+    let id = entry.id.to_string();
+    if out.json {
+        out.json_line(&Stopped::new(&id, entry.exchanges, &entry.ledger))?;
+    } else {
+        let exchanges = units::counted(entry.exchanges, "exchange", "exchanges");
+        let name = crate::output::text::one_line(&entry.name).into_owned();
+        writeln!(out, "recorded {exchanges} in session {name} ({id}); weir overview shows them")?;
+        match entry.ledger.lost() {
+            0 => {}
+            lost => writeln!(out, "{} lost; weir ledger says why", units::count(lost))?,
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Watches over a running capture: signals, `--duration`, a stop by the API, the status line.
+//!
+//! In: a running capture. Out: its entry once everything is on disk.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use weir_storage::SessionEntry;
+
+use super::{GRACE, live::Line, running::Running};
+use crate::api::Steer;
+
+/// How often rate and status line follow.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Listens for signals from its creation on, so that none that comes early is missed.
+pub(super) struct Watch {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Watch {
+    /// Begins to listen for signals.
+    pub(super) fn begin() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = runtime.block_on(async { Signals::listen() })?;
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs until somebody stops the capture, then takes it apart. A second signal ends the process at once:
+    /// what was flushed is on disk, and the next start recovers the session.
+    pub(super) fn until_stopped(
+        mut self,
+        running: &Arc<Running>,
+        duration: Option<Duration>,
+        quiet: bool,
+    ) -> Result<SessionEntry> {
+        self.runtime.block_on(async {
+            watch(running, duration, &mut self.signals, if quiet { None } else { Line::on_terminal() }).await;
+            let progress = if quiet { ProgressBar::hidden() } else { spinner() };
+            let stopping = Arc::clone(running);
+            let mut stopped = tokio::task::spawn_blocking(move || stopping.shut_down(GRACE));
+            let entry = tokio::select! {
+                stopped = &mut stopped => stopped.context("the shutdown failed")?,
+                () = self.signals.any() => {
+                    progress.finish_and_clear();
+                    eprintln!("error: stopped at once by a second signal; the next weir capture recovers the session");
+                    std::process::exit(130);
+                }
+            };
+            progress.finish_and_clear();
+            entry
+        })
+    }
+}
+
+async fn watch(running: &Running, duration: Option<Duration>, signals: &mut Signals, line: Option<Line>) {
+    let end = duration.and_then(|duration| Instant::now().checked_add(duration));
+    let over = async {
+        match end {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                running.tick();
+                if let Some(line) = &line {
+                    line.show(&running.status());
+                }
+            }
+            () = signals.any() => return,
+            () = running.stop_wanted() => return,
+            () = &mut over => return,
+        }
+    }
+}
+
+/// SIGINT, SIGTERM, and SIGHUP of a terminal that closes.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None under nohup.
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+        })
+    }
+
+    async fn any(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = hangup => {}
+        }
+    }
+}
+
+/// Whether whoever started this process wants it to outlive its terminal (nohup): listening would undo that.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+fn spinner() -> ProgressBar {
+    // indicatif draws on standard error, and only when that is a terminal.
+    let bar = ProgressBar::new_spinner().with_message("stopping: writing what is left and merging the parts");
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}

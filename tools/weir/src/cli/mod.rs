@@ -1,0 +1,303 @@
+//! The command line: what can be typed. Text in, typed commands out; nothing is done here.
+//!
+//! - [`values`]: durations, sizes, addresses.
+//! - [`filters`]: the filter flags, the same everywhere.
+//! - [`capture`]: the flags of `weir capture`.
+//! - here: the commands, and the examples `--help` shows.
+
+pub(crate) mod capture;
+pub(crate) mod filters;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use weir_storage::Sort;
+
+pub(crate) use self::{capture::CaptureArgs, filters::FilterArgs};
+
+/// Records HTTP(S) traffic of phones, browsers, apps and servers into open Parquet files.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+    max_term_width = 110,
+    after_help = "\
+Start here:
+  weir capture                    start the proxy; it prints what to do next
+  weir overview                   what the latest session holds
+  weir requests --status 4xx,5xx  its requests, chosen by any filter
+  weir show 17                    one request and its response in full
+
+SESSION is an id, the beginning of one, a name, or left out for the latest session.
+`weir COMMAND --help` shows the examples of a command."
+)]
+pub(crate) struct Cli {
+    /// Folder that holds sessions and the CA [default: ~/.local/share/weir]
+    #[arg(long, global = true, env = "WEIR_HOME", value_name = "DIR", help_heading = "Everywhere")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print JSON: one document, or one object a line where it streams
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the proxy and record what goes through it into a new session
+    #[command(after_help = "\
+Examples:
+  weir capture
+  weir capture --lan --name \"phone, login\"        phones on this network can use it
+  weir capture --duration 30s --json              one line when ready, one at the end
+  weir capture --domain '*.example.com' --type json --not-url /health
+  weir capture --bodies none --memory 64MiB --shed
+  weir capture --proxy 127.0.0.1:0 --ui 127.0.0.1:0  free ports; the ready line tells which
+
+Ctrl-C stops cleanly; a second one at once. Exit code 3: something was lost, `weir ledger` says what.")]
+    Capture(Box<CaptureArgs>),
+    /// Stop a running session from another terminal
+    #[command(after_help = "Examples:\n  weir stop\n  weir stop \"phone, login\"")]
+    Stop(SessionArg),
+    /// Go on forwarding but record nothing until resumed
+    #[command(after_help = "Examples:\n  weir pause\n  weir resume")]
+    Pause(SessionArg),
+    /// Record again after a pause
+    #[command(after_help = "Examples:\n  weir resume")]
+    Resume(SessionArg),
+    /// Show or change what a running session records from now on
+    #[command(after_help = "\
+Examples:
+  weir filter                               what is recorded now
+  weir filter --method POST,PUT --type json
+  weir filter --clear                       everything again")]
+    Filter(FilterCommandArgs),
+    /// List the sessions
+    #[command(after_help = "Examples:\n  weir sessions\n  weir sessions --json | head -1")]
+    Sessions,
+    /// Show, rename or delete a session
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Count a session's requests by method, domain, type, status and more
+    #[command(after_help = "\
+Examples:
+  weir overview
+  weir overview --by endpoint --top 20 --where \"duration_us > 1000000\"
+  weir overview \"phone, login\" --by domain,device --json")]
+    Overview(OverviewArgs),
+    /// List a session's requests
+    #[command(after_help = "\
+Examples:
+  weir requests --method POST --domain '*.example.com'
+  weir requests --where \"status >= 400 AND NOT url ~ '/health'\"
+  weir requests --sort duration_us:desc --limit 20
+  weir requests --search token --json")]
+    Requests(RequestsArgs),
+    /// Show one request and its response in full
+    #[command(after_help = "\
+Examples:
+  weir show 17
+  weir show \"phone, login\" 17
+  weir show 17 --body response > answer.json")]
+    Show(ShowArgs),
+    /// What was seen, kept and dropped, and why
+    #[command(after_help = "Examples:\n  weir ledger\n  weir ledger --json")]
+    Ledger(SessionArg),
+    /// The certificate authority that intercepts TLS
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// What works on this machine, with a stable code per finding
+    #[command(after_help = "Examples:\n  weir doctor\n  weir doctor --json")]
+    Doctor,
+    /// Print the completions for a shell
+    #[command(after_help = "\
+Examples:
+  weir completions bash > /etc/bash_completion.d/weir
+  weir completions zsh > ~/.zfunc/_weir
+  weir completions fish > ~/.config/fish/completions/weir.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write all of them into a folder
+    #[command(after_help = "Examples:\n  weir man | man -l -\n  weir man /usr/local/share/man/man1")]
+    Man {
+        /// Folder for one page a command
+        dir: Option<PathBuf>,
+    },
+}
+
+/// A session, or the latest.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArg {
+    /// Id, beginning of an id, or name [default: the latest]
+    pub(crate) session: Option<String>,
+}
+
+/// Arguments of `weir filter`.
+#[derive(Debug, Args)]
+pub(crate) struct FilterCommandArgs {
+    /// Id, beginning of an id, or name [default: the latest]
+    pub(crate) session: Option<String>,
+    /// Record everything again
+    #[arg(long)]
+    pub(crate) clear: bool,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
+/// `weir session …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// All about one session
+    #[command(after_help = "Examples:\n  weir session show\n  weir session show 01J9Z --json")]
+    Show(SessionArg),
+    /// Give a session another name, running or not
+    #[command(after_help = "Examples:\n  weir session rename 01J9Z \"release 4, login\"")]
+    Rename {
+        /// Id, beginning of an id, or name
+        session: String,
+        /// The new name
+        name: String,
+    },
+    /// Delete sessions with all their data
+    #[command(after_help = "Examples:\n  weir session delete 01J9Z\n  weir session delete old-1 old-2")]
+    Delete {
+        /// Ids, beginnings of ids, or names
+        #[arg(required = true, value_name = "SESSION")]
+        sessions: Vec<String>,
+    },
+}
+
+/// Arguments of `weir overview`.
+#[derive(Debug, Args)]
+pub(crate) struct OverviewArgs {
+    /// Id, beginning of an id, or name [default: the latest]
+    pub(crate) session: Option<String>,
+    /// Columns to group by: method, domain, type, status, endpoint, device, … [default: method,domain,type,status]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub(crate) by: Vec<String>,
+    /// Most groups shown of each column
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
+/// Arguments of `weir requests`.
+#[derive(Debug, Args)]
+pub(crate) struct RequestsArgs {
+    /// Id, beginning of an id, or name [default: the latest]
+    pub(crate) session: Option<String>,
+    /// Text in the URL or in a header, case does not matter
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// Column to sort by, :desc for the largest first [default: id]
+    #[arg(long, value_name = "COLUMN[:desc]", value_parser = values::sort)]
+    pub(crate) sort: Option<Sort>,
+    /// Most requests shown [default: all; 200 on a terminal]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Requests skipped before the first one shown
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) offset: usize,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
+/// A half of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Half {
+    /// What the client sent
+    Request,
+    /// What the server answered
+    Response,
+}
+
+/// Arguments of `weir show`.
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct ShowArgs {
+    /// Id, beginning of an id, or name [default: the latest]
+    pub(crate) session: Option<String>,
+    /// Number of the request, the first column of `weir requests`
+    #[arg(required = true)]
+    pub(crate) id: u64,
+    /// Write only this body, decoded, as it is
+    #[arg(long, value_name = "HALF", value_enum)]
+    pub(crate) body: Option<Half>,
+}
+
+/// `weir ca …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Print where the certificate is
+    #[command(
+        after_help = "Examples:\n  curl --cacert \"$(weir ca path)\" -x http://127.0.0.1:5559 https://example.com/"
+    )]
+    Path,
+    /// Print the certificate's fingerprint, validity and where it is trusted
+    #[command(after_help = "Examples:\n  weir ca show\n  weir ca show --json")]
+    Show,
+    /// Make this machine's browsers and programs trust the certificate
+    #[command(
+        after_help = "Examples:\n  sudo -E weir ca install\n  weir ca install     only this user's browsers, without root"
+    )]
+    Install,
+    /// Take that back
+    #[command(after_help = "Examples:\n  sudo -E weir ca uninstall")]
+    Uninstall,
+    /// Use an authority of your own instead
+    #[command(after_help = "Examples:\n  weir ca import --certificate company-ca.pem --key company-ca.key")]
+    Import {
+        /// Certificate (PEM)
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Its private key (PEM, PKCS#8)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                let examples = sub.get_after_help().is_some() || sub.has_subcommands();
+                assert!(examples, "{} lacks examples", sub.get_name());
+                check(sub);
+            }
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn home_before_or_after_and_the_session_left_out() {
+        for line in [&["weir", "--home", "/x", "show", "17"][..], &["weir", "show", "17", "--home", "/x"]] {
+            let cli = Cli::try_parse_from(line).expect("parses");
+            assert_eq!(cli.home.as_deref(), Some(std::path::Path::new("/x")));
+            let Command::Show(show) = cli.command else { panic!("not show") };
+            assert_eq!((show.session, show.id), (None, 17));
+        }
+        let cli = Cli::try_parse_from(["weir", "show", "name", "3"]).expect("parses");
+        let Command::Show(show) = cli.command else { panic!("not show") };
+        assert_eq!((show.session.as_deref(), show.id), (Some("name"), 3));
+    }
+}

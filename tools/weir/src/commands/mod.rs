@@ -1,0 +1,137 @@
+//! The commands: one file each, and what they share: exit codes, errors, where things are.
+//!
+//! In: a typed command. Out: its effects, an exit code: 0; 1 with `error: what; what to do`; 2 wrong
+//! usage; 3 a capture that lost something against its promise.
+
+mod ca;
+mod control;
+mod generate;
+mod ledger;
+mod overview;
+mod requests;
+mod sessions;
+mod show;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use weir_storage::{Catalogue, Home, SessionEntry};
+
+use crate::{
+    capture,
+    cli::{Cli, Command},
+    doctor,
+    output::Out,
+};
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All well.
+    Done,
+    /// Something was lost against the promise, or a finding says that something will not work.
+    Lost,
+    /// It answered, and the answer is no (doctor: something fails).
+    No,
+}
+
+/// Wrong usage that clap cannot know: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(Box<dyn std::error::Error + Send + Sync>);
+
+impl Usage {
+    /// With its sentence.
+    pub(crate) fn new(sentence: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let mut out = Out::stdout(cli.json);
+    let done = run(cli, &mut out).and_then(|outcome| {
+        out.flush()?;
+        Ok(outcome)
+    });
+    match done {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::FAILURE,
+        Ok(Outcome::Lost) => ExitCode::from(3),
+        // Whoever read the output has seen enough (`weir requests | head`).
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A full pipe must not hide the error.
+            let _ = out.flush();
+            let _ = writeln!(io::stderr(), "error: {}", crate::output::text::many_lines(&format!("{error:#}")));
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
+    let home = || Home::resolve(cli.home.clone().filter(|home| !home.as_os_str().is_empty()));
+    match cli.command {
+        Command::Capture(args) => capture::run(&args, &home()?, out),
+        Command::Stop(args) => control::stop(args.session.as_deref(), &home()?, out),
+        Command::Pause(args) => control::pause(args.session.as_deref(), &home()?, out),
+        Command::Resume(args) => control::resume(args.session.as_deref(), &home()?, out),
+        Command::Filter(args) => control::filter(&args, &home()?, out),
+        Command::Sessions => sessions::list(&home()?, out),
+        Command::Session(command) => sessions::one(command, &home()?, out),
+        Command::Overview(args) => overview::run(&args, &home()?, out),
+        Command::Requests(args) => requests::run(&args, &home()?, out),
+        Command::Show(args) => show::run(&args, &home()?, out),
+        Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
+        Command::Ca(command) => ca::run(command, &home()?, out),
+        Command::Doctor => doctor::run(&home()?, out),
+        Command::Completions { shell } => generate::completions(shell, out),
+        Command::Man { dir } => generate::man(dir.as_deref(), out),
+    }
+}
+
+/// The session a selector means.
+fn find(home: &Home, selector: Option<&str>) -> Result<SessionEntry> {
+    Ok(Catalogue::open(home).find(selector)?)
+}
+
+/// What could not be read, on standard error: the answer is what could.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {}", crate::output::text::one_line(warning));
+    }
+}
+
+/// Warnings of the libraries go to standard error; `WEIR_LOG=debug` shows more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colours = io::IsTerminal::is_terminal(&io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .with_writer(capture::live::LogWriter::default)
+        .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
