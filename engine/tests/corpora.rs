@@ -142,7 +142,7 @@ fn suricata_check(seen: &Seen, check: &Value) -> Option<Check> {
 #[test]
 fn agreement_with_other_projects() {
     let Some(folder) = corpora() else {
-        println!("no corpora: WEIR_CORPORA is not set");
+        println!("no corpora: ../shared/corpora is absent, and WEIR_CORPORA is not set");
         return;
     };
     let corpora: Value =
@@ -242,7 +242,10 @@ fn carries(bytes: &[u8], wanted: &[u8], layers: u32) -> bool {
 
 #[test]
 fn http_evader() {
-    let Some(folder) = corpora() else { return };
+    let Some(folder) = corpora() else {
+        println!("no corpora: ../shared/corpora is absent, and WEIR_CORPORA is not set");
+        return;
+    };
     let corpora: Value =
         serde_json::from_reader(File::open(folder.join("corpora.json")).expect("opens")).expect("reads");
     let (mut status_agrees, mut bodies, mut all, mut missing) = (0, 0, 0, String::new());

@@ -332,6 +332,9 @@ impl<C: Consumer> Flow<C> {
             let Some(proof) = stream.proof.filter(|_| stream.seen) else { continue };
             let first = stream.first_waiting().map(|(offset, chunk)| (offset, chunk.arrival));
             let until = first.map_or(stream.acked, |(offset, _)| offset.min(stream.acked));
+            // Not beyond what the other end had got when it sent what waits: that comes in between.
+            let between = self.streams[1 - side].first_waiting().and_then(|(_, chunk)| chunk.ack);
+            let until = between.filter(|ack| *ack > stream.next).map_or(until, |ack| ack.min(until));
             // One number beyond the end and nothing there: a FIN that was not seen.
             let lost_fin = first.is_none() && stream.acked == stream.next + 1;
             if until > stream.next && !lost_fin && past(proof, GRACE_NS, GRACE_PACKETS) {

@@ -29,6 +29,19 @@ pub(crate) struct RawHead {
     /// What the segment with the first byte acknowledged.
     pub(crate) ack: Option<u64>,
     pub(crate) start_ns: i64,
+    /// How it was come upon.
+    pub(crate) resumed: Resumed,
+}
+
+/// How a message was come upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// Behind the message before it.
+    No,
+    /// Behind a loss, where one was known to begin.
+    Exact,
+    /// Behind a loss, by looking for a head.
+    Found,
 }
 
 impl RawHead {
@@ -120,6 +133,7 @@ pub(crate) struct Resume {
 pub(crate) struct Half {
     role: Role,
     state: State,
+    resumed: Resumed,
     /// Heads that may have been passed over while the way was lost, since they lay in two pieces.
     passed_over: u32,
 }
@@ -177,11 +191,12 @@ fn may_end_in_head(bytes: &[u8]) -> bool {
 
 impl Half {
     pub(crate) fn new(role: Role) -> Self {
-        Self { role, state: State::Start, passed_over: 0 }
+        Self { role, state: State::Start, resumed: Resumed::No, passed_over: 0 }
     }
 
-    pub(crate) fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost)
+    /// Whether a head is being read that was found behind a loss, or none was found yet.
+    pub(crate) fn is_unsure(&self) -> bool {
+        matches!(self.state, State::Lost) || self.resumed == Resumed::Found
     }
 
     pub(crate) fn is_between_messages(&self) -> bool {
@@ -195,11 +210,13 @@ impl Half {
 
     /// Loses the way: what stands here is no message.
     pub(crate) fn lose(&mut self) {
+        self.resumed = Resumed::No;
         self.state = State::Lost;
     }
 
     /// A message begins at the next byte, whatever was under way.
     pub(crate) fn restart(&mut self) {
+        self.resumed = Resumed::No;
         self.state = State::Start;
     }
 
@@ -265,6 +282,7 @@ impl Half {
                         return Step::More;
                     };
                     input.take(skip);
+                    self.resumed = if resume.at == Some(input.offset) { Resumed::Exact } else { Resumed::Found };
                     self.state = State::Start;
                 }
             }
@@ -277,7 +295,8 @@ impl Half {
         match head::find_end(input.bytes, 0) {
             Ok(end) if end <= MAX_HEAD => {
                 let bytes = Bytes::copy_from_slice(input.take(end));
-                Step::Head(RawHead { bytes, start, ack, start_ns })
+                let resumed = std::mem::replace(&mut self.resumed, Resumed::No);
+                Step::Head(RawHead { bytes, start, ack, start_ns, resumed })
             }
             Ok(_) => self.head_too_large(),
             Err(searched) => {
@@ -298,7 +317,13 @@ impl Half {
             Ok(end) => {
                 input.take(end - before.min(end));
                 buffer.truncate(end);
-                let raw = RawHead { bytes: buffer.split().freeze(), start: *start, ack: *ack, start_ns: *start_ns };
+                let raw = RawHead {
+                    bytes: buffer.split().freeze(),
+                    start: *start,
+                    ack: *ack,
+                    start_ns: *start_ns,
+                    resumed: std::mem::replace(&mut self.resumed, Resumed::No),
+                };
                 self.state = State::Start;
                 Step::Head(raw)
             }
@@ -312,6 +337,7 @@ impl Half {
     }
 
     fn head_too_large<'a>(&mut self) -> Step<'a> {
+        self.resumed = Resumed::No;
         self.state = State::Lost;
         Step::HeadTooLarge
     }
@@ -402,18 +428,20 @@ impl Half {
             State::Chunked { .. } => (len, lost(0, len, false)),
             State::Lost => (0, lost(0, len, false)),
         };
+        self.resumed = Resumed::No;
         self.state = State::Lost;
         result
     }
 
     /// The stream ended. A head that is all but ended counts; whether the body under way is whole.
     pub(crate) fn end(&mut self) -> (Option<RawHead>, bool) {
+        let resumed = std::mem::replace(&mut self.resumed, Resumed::No);
         match std::mem::replace(&mut self.state, State::Start) {
             State::Head { buffer, start, ack, start_ns, .. } => {
                 // At least its first line must be there.
                 let whole_line = memchr::memchr(b'\n', &buffer).is_some();
                 let bytes = buffer.freeze();
-                (whole_line.then_some(RawHead { bytes, start, ack, start_ns }), false)
+                (whole_line.then_some(RawHead { bytes, start, ack, start_ns, resumed }), false)
             }
             State::UntilClose | State::Start | State::Length(0) | State::Unlikely { .. } | State::Raw => (None, true),
             State::Chunked { decoder, .. } => (None, decoder.is_whole_at_end()),

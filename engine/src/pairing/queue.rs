@@ -70,7 +70,8 @@ fn fit(bytes: u64) -> u64 {
 struct Skipped {
     at_least: u64,
     at_most: u64,
-    /// Where the last gap ended.
+    /// Where the first gap began and the last one ended.
+    begin: u64,
     end: u64,
 }
 
@@ -82,6 +83,8 @@ pub(crate) struct Queue {
     last_seen: Option<u64>,
     /// The client sends requests before the responses to earlier ones.
     pipelined: bool,
+    /// Something was lost: what waits may have been answered.
+    lossy: bool,
     /// Turns overlap: requests follow while earlier ones wait.
     overlapping: bool,
 }
@@ -120,8 +123,11 @@ impl Queue {
         let waiting = !self.items.is_empty();
         let mut opens_turn = grew;
         if !grew && seen.is_some() {
+            if !self.pipelined {
+                self.doubt_turns_behind_holes();
+            }
             self.pipelined = true;
-        } else if grew && waiting && self.is_certain() {
+        } else if grew && waiting && !self.lossy && self.is_certain() {
             self.pipelined = true;
             self.overlapping = true;
         }
@@ -135,8 +141,10 @@ impl Queue {
 
     /// Requests were lost: at least so many, and what fits into the bytes.
     pub(crate) fn lost_requests(&mut self, start: u64, at_least: u32, bytes: u64) {
+        self.lossy = true;
         let at_least = u64::from(at_least);
-        let at_most = at_least.max(fit(bytes) + u64::from(at_least == 0));
+        // The last may go on behind the gap.
+        let at_most = at_least.max(fit(bytes) + 1);
         if let Some(Item::Hole { at_least: least, at_most: most, .. }) = self.items.back_mut() {
             (*least, *most) = (*least + at_least, *most + at_most + 1);
         } else {
@@ -148,6 +156,9 @@ impl Queue {
     pub(crate) fn lost_responses(&mut self, end: u64, at_least: u32, bytes: u64, maybe: u32) {
         // The first begins in the gap, others may lie in it whole; the last may go on behind it.
         let fit = fit(bytes);
+        self.lossy = true;
+        let begin = end.saturating_sub(bytes);
+        self.skipped.begin = if self.skipped.at_most == 0 { begin } else { self.skipped.begin.min(begin) };
         self.skipped.at_least += u64::from(at_least);
         self.skipped.at_most += u64::from(at_least).max(1) + fit + u64::from(maybe);
         self.skipped.end = self.skipped.end.max(end);
@@ -176,10 +187,13 @@ impl Queue {
             .iter()
             .rposition(|item| matches!(item, Item::Request { opens_turn: true, .. }) && possible(item));
         if let Some(turn) = turn {
-            if let Item::Request { seen: Some(seen), .. } = self.items[turn]
-                && self.skipped.end <= seen
-            {
-                self.skipped = Skipped::default();
+            if let Item::Request { seen: Some(seen), .. } = self.items[turn] {
+                if self.skipped.end <= seen {
+                    self.skipped = Skipped::default();
+                } else if self.skipped.begin < seen {
+                    // How many of them were of this turn is not known.
+                    self.skipped.at_least = 0;
+                }
             }
             self.give_up(turn, unanswered);
         }
@@ -188,8 +202,8 @@ impl Queue {
             (Some(index), None) => {
                 drop(candidates);
                 self.give_up(index, unanswered);
-                self.skipped = Skipped::default();
-                self.take_front()
+                let skipped = std::mem::take(&mut self.skipped);
+                self.take_front(skipped.at_most)
             }
             (Some(_), Some(_)) => {
                 drop(candidates);
@@ -199,7 +213,9 @@ impl Queue {
                 drop(candidates);
                 // Lost responses answered all that this one's sender had got.
                 let answered = self.items.iter().take_while(|item| possible(item)).count();
+                let hole = if answered == self.items.len() { self.trailing_hole() } else { None };
                 self.give_up(answered, unanswered);
+                self.items.extend(hole);
                 self.skipped = Skipped::default();
                 Verdict::Alone
             }
@@ -232,6 +248,14 @@ impl Queue {
             return None;
         }
         let mut answers = vec![None; count];
+        if let Some(hole) = self.trailing_hole() {
+            // Requests lost last may be of the turn that begins: nothing can be counted from there.
+            let rest = self.items.len();
+            self.give_up(rest, unanswered);
+            self.items.push_back(hole);
+            self.skipped = Skipped::default();
+            return Some(answers);
+        }
         for answer in answers.iter_mut().rev() {
             match self.items.back() {
                 Some(Item::Request { id, .. }) => {
@@ -276,10 +300,35 @@ impl Queue {
         }));
     }
 
-    fn take_front(&mut self) -> Verdict {
+    /// The client pipelines after all: what was lost before a request may be of the same turn.
+    fn doubt_turns_behind_holes(&mut self) {
+        let mut behind_hole = false;
+        for item in &mut self.items {
+            match item {
+                Item::Hole { .. } => behind_hole = true,
+                Item::Request { opens_turn, .. } => {
+                    *opens_turn &= !behind_hole;
+                    behind_hole = false;
+                }
+            }
+        }
+    }
+
+    /// The hole at the end, as one that may hold nothing.
+    fn trailing_hole(&self) -> Option<Item> {
+        match self.items.back() {
+            Some(Item::Hole { start, at_most, .. }) => {
+                Some(Item::Hole { start: *start, at_least: 0, at_most: *at_most })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes what a response is told to answer; up to `skipped` before it may have been answered as well.
+    fn take_front(&mut self, skipped: u64) -> Verdict {
         match self.items.front_mut() {
             Some(Item::Hole { at_least, at_most, .. }) if *at_most > 1 => {
-                *at_least = at_least.saturating_sub(1);
+                *at_least = at_least.saturating_sub(1 + skipped);
                 *at_most -= 1;
                 Verdict::Alone
             }
@@ -366,6 +415,16 @@ mod tests {
         let mut unanswered = Vec::new();
         assert_eq!(queue.tell_from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
         assert_eq!(unanswered, [1]);
+    }
+
+    #[test]
+    fn a_first_turn_whose_first_request_was_lost_is_not_shifted() {
+        let mut queue = Queue::default();
+        queue.lost_requests(0, 1, 100);
+        queue.request(1, 100, Some(0));
+        queue.request(2, 200, Some(0));
+        assert_eq!(response(&mut queue, 0, 300).0, Verdict::Ambiguous);
+        assert_eq!(queue.tell_from_the_right(3, &mut Vec::new()), Some(vec![None, Some(1), Some(2)]));
     }
 
     #[test]

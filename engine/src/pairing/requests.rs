@@ -6,7 +6,7 @@ use crate::{
     http::{
         chunked::Chunked,
         framing::{self, Framing},
-        half::{Input, RawHead, Resume, Step},
+        half::{Input, RawHead, Resume, Resumed, Step},
         head,
     },
     record::{Direction, Fault, Flags, Protocol},
@@ -31,10 +31,9 @@ impl Conversation {
             };
             // A request is only believed behind a gap when the client has got more since the last one.
             let resume = Resume { at: None, at_segment: went_on || pipelined, anywhere: pipelined };
-            let was_lost = self.requests.is_lost();
             match self.requests.step(&mut input, resume) {
                 Step::More => break,
-                Step::Head(raw) => self.request_head(cx, &raw, was_lost, time_ns),
+                Step::Head(raw) => self.request_head(cx, &raw, time_ns),
                 Step::Body(bytes) => {
                     if let Some(draft) = self.asking.and_then(|id| self.drafts.get_mut(&id)) {
                         draft.request_data(cx, bytes);
@@ -53,7 +52,7 @@ impl Conversation {
         }
     }
 
-    fn request_head(&mut self, cx: &mut Context, raw: &RawHead, was_lost: bool, time_ns: i64) {
+    fn request_head(&mut self, cx: &mut Context, raw: &RawHead, time_ns: i64) {
         let Some(head) = head::request(&raw.bytes) else {
             cx.messages.unread("malformed");
             self.requests.lose();
@@ -69,7 +68,7 @@ impl Conversation {
         if odd {
             flags.set(Flags::MALFORMED);
         }
-        if was_lost {
+        if raw.resumed != Resumed::No {
             flags.set(Flags::RESYNCHRONISED);
         }
         if draft.exchange.request_headers.get("expect").is_some() {
@@ -132,7 +131,7 @@ impl Conversation {
     pub(crate) fn end_requests(&mut self, cx: &mut Context, time_ns: i64, ending: Ending) {
         let (head, whole) = self.requests.end();
         if let Some(raw) = head {
-            self.request_head(cx, &raw, false, time_ns);
+            self.request_head(cx, &raw, time_ns);
             self.requests.restart();
             self.request_through(cx, time_ns, Some(Fault::ClientClosed));
         }

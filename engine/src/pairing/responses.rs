@@ -11,7 +11,7 @@ use crate::{
     http::{
         chunked::Chunked,
         framing::{self, Framing},
-        half::{Input, RawHead, Resume, Step},
+        half::{Input, RawHead, Resume, Resumed, Step},
         head::{self, Head, StartLine},
         sniff,
     },
@@ -69,15 +69,13 @@ impl Conversation {
             let pipelined = self.queue.is_pipelined();
             // With a turn to come, its beginning is known exactly; else a segment's beginning may be a message's.
             let resume = Resume { at, at_segment: at.is_none(), anywhere: pipelined };
-            let was_lost = self.responses.is_lost();
             match self.responses.step(&mut input, resume) {
                 Step::More => break,
                 Step::Head(mut raw) => {
-                    let found = was_lost && at != Some(raw.start);
-                    if found {
+                    if raw.resumed == Resumed::Found {
                         raw.drop_what_precedes_the_last_start();
                     }
-                    self.response_head(cx, &raw, was_lost, found, time_ns);
+                    self.response_head(cx, &raw, time_ns);
                 }
                 Step::Body(bytes) => {
                     if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
@@ -152,8 +150,8 @@ impl Conversation {
         true
     }
 
-    /// `found`: by looking for a head behind a loss, not where one was known to be.
-    fn response_head(&mut self, cx: &mut Context, raw: &RawHead, was_lost: bool, found: bool, time_ns: i64) {
+    fn response_head(&mut self, cx: &mut Context, raw: &RawHead, time_ns: i64) {
+        let (was_lost, found) = (raw.resumed != Resumed::No, raw.resumed == Resumed::Found);
         let Some(head) = head::response(&raw.bytes) else {
             cx.messages.unread("malformed");
             self.break_chain(cx, time_ns);
@@ -296,7 +294,7 @@ impl Conversation {
         let complete = self.responses.is_between_messages();
         let (head, whole) = self.responses.end();
         if let Some(raw) = head {
-            self.response_head(cx, &raw, false, false, time_ns);
+            self.response_head(cx, &raw, time_ns);
             self.responses.restart();
             self.response_through(cx, time_ns, None);
         }

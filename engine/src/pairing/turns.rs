@@ -29,7 +29,14 @@ impl Conversation {
 
     /// The client sends a request, having got everything up to `seen`.
     pub(crate) fn turn(&mut self, cx: &mut Context, seen: u64, time_ns: i64) {
-        if self.held.is_empty() || !self.queue.would_open_turn(seen) {
+        if !self.queue.would_open_turn(seen) {
+            return;
+        }
+        if self.received_until == seen && self.responses.is_unsure() {
+            // No message reaches over the end of a turn: what looked like a head was the end of a body.
+            self.responses.restart();
+        }
+        if self.held.is_empty() {
             return;
         }
         if self.responses.is_between_messages() && self.received_until == seen {
