@@ -7,6 +7,7 @@ Bars (issue 2): within 10 % of each other, and under 300 MiB.
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
@@ -59,10 +60,12 @@ def main():
         origin.running.__exit__()
     stopped = time.monotonic() - stopping
     size = sum(file.stat().st_size for file in proxy.home.rglob("*") if file.is_file())
-    overview = subprocess.run([rig.weir_binary(), "--home", str(proxy.home), "overview", "--json"], capture_output=True, text=True)
-    if overview.returncode != 0 or f'"exchanges":{answered}' not in overview.stdout.replace(" ", ""):
-        raise SystemExit(f"error: {answered} were answered; overview: {overview.stdout[:300]} {overview.stderr[-500:]}")
-    print(f"\nThe last is {found[-1] / found[0]:.2f} × the first. Stopping took {stopped:.1f} s; the session takes {size / answered:.0f} bytes an exchange on disk.")
+    command = [rig.weir_binary(), "--home", str(proxy.home), "overview", "--json"]
+    stored = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["exchanges"]
+    # wrk does not count what was under way when its time was over: at most its 64 connections each time.
+    if not answered <= stored <= answered + 64 * step:
+        raise SystemExit(f"error: {answered} were answered, {stored} are stored")
+    print(f"\nThe last is {found[-1] / found[0]:.2f} × the first. Stopping took {stopped:.1f} s; the session takes {size / stored:.0f} bytes an exchange on disk.")
     if not arguments.quick and (found[-1] > 1.1 * found[0] or max(found) > 300):
         raise SystemExit("error: over the bars: within 10 % of each other, under 300 MiB")
 
