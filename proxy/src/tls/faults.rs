@@ -49,7 +49,7 @@ pub struct ClientTlsError {
     /// What it says about the client's trust, for [`Pinned`](super::pinned::Pinned).
     pub outcome: Option<Outcome>,
     /// What had been settled by then.
-    pub tls: TlsDetails,
+    pub tls: Box<TlsDetails>,
 }
 
 impl ClientTlsError {
@@ -59,7 +59,7 @@ impl ClientTlsError {
             detail: detail.into(),
             sni: None,
             outcome: None,
-            tls: TlsDetails::default(),
+            tls: Box::default(),
         }
     }
 

@@ -171,7 +171,7 @@ impl Interceptor for TlsHook {
 
 fn failed(error: ClientTlsError) -> Interception {
     let failure = Failure::new(error.fault, error.detail);
-    Interception::Failed { failure, sni: error.sni, tls: error.tls }
+    Interception::Failed { failure, sni: error.sni, tls: *error.tls }
 }
 
 fn version(alpn: Option<Alpn>) -> hooks::Alpn {
