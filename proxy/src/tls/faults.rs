@@ -54,13 +54,7 @@ pub struct ClientTlsError {
 
 impl ClientTlsError {
     pub(super) fn failed(detail: impl Into<String>) -> Self {
-        Self {
-            fault: Fault::ClientTlsFailed,
-            detail: detail.into(),
-            sni: None,
-            outcome: None,
-            tls: Box::default(),
-        }
+        Self { fault: Fault::ClientTlsFailed, detail: detail.into(), sni: None, outcome: None, tls: Box::default() }
     }
 
     /// From the error of a handshake in which our certificate had been sent.
