@@ -77,19 +77,19 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
 }
 
+/// Three digits at most, and no zeros that say nothing: `123`, `12.3`, `1.23`, `16`, `1`.
 fn three_digits(value: f64) -> String {
-    if value >= 99.95 {
-        format!("{value:.0}")
+    let (text, zeros) = if value >= 99.95 {
+        (format!("{value:.0}"), "")
     } else if value >= 9.995 {
-        whole_or(format!("{value:.1}"), ".0")
+        (format!("{value:.1}"), ".0")
     } else {
-        whole_or(format!("{value:.2}"), ".00")
+        (format!("{value:.2}"), ".00")
+    };
+    match text.strip_suffix(zeros) {
+        Some(whole) => whole.to_owned(),
+        None => text,
     }
-}
-
-/// Without decimals that say nothing.
-fn whole_or(text: String, nothing: &str) -> String {
-    text.strip_suffix(nothing).map(str::to_owned).unwrap_or(text)
 }
 
 /// An RFC 3339 time as date and time of day where the user is; as it stands when it is none.
