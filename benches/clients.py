@@ -2,8 +2,8 @@
 
 - wrk, with absolute-form targets, for plain HTTP; `ab -X` as the second witness of the same.
 - oha, which speaks CONNECT, for intercepted HTTPS and HTTP/2. Where it is not installed, h2load through
-  `connect_shim.py` (CONNECT on behalf of a client that cannot; its CPU is not counted as the proxy's); fresh connections by ab,
-  which speaks CONNECT too. (wrk spins while TLS handshakes are under way, which starves whoever shares the cores with it.)
+  `connect_shim.py` (CONNECT on behalf of a client that cannot; its CPU is not counted as the proxy's); fresh connections by
+  curl, which speaks CONNECT and counts the connections it makes. (wrk spins while TLS handshakes are under way, which starves whoever shares the cores with it.)
 """
 
 import json
@@ -13,13 +13,13 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 
 import rig
 
 LUA = """
 wrk.path = os.getenv("TARGET")
 wrk.headers["Host"] = os.getenv("HOST")
-if os.getenv("CLOSE") then wrk.headers["Connection"] = "close" end
 done = function(summary, latency)
   local e = summary.errors
   io.write(string.format("RESULT %d %d %f %f %d\\n", summary.requests, summary.duration,
@@ -37,21 +37,20 @@ def run(command, seconds, **environment):
     return got.stdout
 
 
-def wrk(url, host, target, connections, seconds, close=False):
+def wrk(url, host, target, connections, seconds):
     script = pathlib.Path(rig.HELD, "target.lua")
     script.write_text(LUA)
-    more = {"CLOSE": "1"} if close else {}
     text = run(
         ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "20s", "-s", str(script), url],
-        seconds, TARGET=target, HOST=host, **more,
+        seconds, TARGET=target, HOST=host,
     )  # fmt: skip
     requests, duration, p50, p99, errors = re.search(r"RESULT (\d+) (\d+) ([\d.]+) ([\d.]+) (\d+)", text).groups()
     return int(requests), int(duration) / 1e6, float(p50) / 1e3, float(p99) / 1e3, int(errors)
 
 
-def ab(proxy, url, connections, seconds, fresh=False):
+def ab(proxy, url, connections, seconds):
     """ab counts in whole milliseconds; its throughput and errors are what is looked at."""
-    command = ["ab", *([] if fresh else ["-k"]), "-q", "-t", str(seconds), "-n", "100000000", "-c", str(connections)]
+    command = ["ab", "-k", "-q", "-t", str(seconds), "-n", "100000000", "-c", str(connections)]
     text = run([*command, *(["-X", proxy] if proxy else []), url], seconds)
     pick = lambda pattern: float(re.search(pattern, text)[1])
     failed = int(pick(r"Failed requests:\s+(\d+)"))
@@ -59,6 +58,19 @@ def ab(proxy, url, connections, seconds, fresh=False):
         int(pick(r"Complete requests:\s+(\d+)")), pick(r"Time taken for tests:\s+([\d.]+)"),
         pick(r"50%\s+(\d+)"), pick(r"99%\s+(\d+)"), failed,
     )  # fmt: skip
+
+
+def curl_fresh(proxy, url, count):
+    """`count` requests, each on a TCP and TLS connection of its own; curl counts them."""
+    command = ["curl", "-s", "-k", "-Z", "--parallel-max", "16", "--http1.1", "-H", "Connection: close"]
+    command += ["-x", f"http://{proxy}"] if proxy else []
+    began = time.monotonic()
+    text = run([*command, f"{url}?[1-{count}]", "-o", "/dev/null", "-w", "%{http_code} %{num_connects} %{time_total}\n"], 60)
+    seconds = time.monotonic() - began
+    rows = [line.split() for line in text.splitlines()]
+    good = [row for row in rows if row[:2] == ["200", "1"]]
+    hundredths = statistics.quantiles([float(row[2]) * 1e3 for row in rows], n=100) if len(rows) > 1 else [0] * 99
+    return len(good), seconds, hundredths[49], hundredths[98], count - len(good)
 
 
 def oha_program():

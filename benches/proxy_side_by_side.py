@@ -44,7 +44,7 @@ def drive(proxy, origin, scheme, path, how, connections, seconds):
         address = f"127.0.0.1:{proxy.tls}" if forward else None
         return clients.oha(address, at(proxy, scheme, url, path), connections, seconds, how == "h2", how == "fresh")
     if how == "fresh":
-        return clients.ab(f"127.0.0.1:{proxy.tls}" if forward else None, at(proxy, scheme, url, path), connections, seconds, fresh=True)
+        return clients.curl_fresh(f"127.0.0.1:{proxy.tls}" if forward else None, at(proxy, scheme, url, path), 100 * seconds)
     shim = None
     try:
         entry = at(proxy, scheme, url, "")
@@ -87,7 +87,7 @@ def measure(start, origin, what, connections, seconds):
 
 
 def markdown(results, arguments):
-    client = "oha" if clients.oha_program() else "h2load behind connect_shim.py and ab"
+    client = "oha" if clients.oha_program() else "h2load behind connect_shim.py, fresh connections by curl"
     print(f"Machine: {rig.machine()}; commit {rig.commit()}; {time.strftime('%Y-%m-%d')}.")
     print(f"Command: `benches/proxy_side_by_side.py {' '.join(sys.argv[1:])}`; {arguments.connections} connections, ", end="")
     print(f"{arguments.seconds} s each, origin nginx, plain HTTP by wrk, TLS by {client}; client, proxy and origin share the cores.\n")
