@@ -101,6 +101,7 @@ fn fast<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         control: tcp::Control(data[47]),
         payload,
         cut: 0,
+        link_source: super::LinkSource::default(),
     })
 }
 

@@ -6,6 +6,8 @@
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
+//! - [`import`]: recordings of others into a session.
+//! - [`signals`]: those that ask for an end.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
@@ -14,7 +16,9 @@ mod capture;
 mod cli;
 mod commands;
 mod doctor;
+mod import;
 mod output;
+mod signals;
 mod trust;
 
 use std::process::ExitCode;

@@ -8,8 +8,9 @@
 //! - [`stream`]: many connections at once, merged by time, with bounded memory.
 //! - [`transform`]: loss, reordering, duplication, overlap.
 //! - [`frame`]: segments as frames of a link type, encapsulated and fragmented on request.
-//! - [`pcap`]: frames as a capture file.
+//! - [`pcap`]: frames as a capture file. [`capture`]: all of it, from a plan.
 
+pub mod capture;
 pub mod frame;
 pub mod pcap;
 pub mod random;

@@ -2,11 +2,13 @@
 //!
 //! - [`values`]: durations, sizes, addresses.
 //! - [`filters`]: the filter flags, the same everywhere.
-//! - [`capture`]: the flags of `weir capture`.
+//! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`. [`load`]: of `weir load`.
 //! - here: the commands, and the examples `--help` shows.
 
 pub(crate) mod capture;
 pub(crate) mod filters;
+pub(crate) mod import;
+pub(crate) mod load;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_storage::Sort;
 
-pub(crate) use self::{capture::CaptureArgs, filters::FilterArgs};
+pub(crate) use self::{capture::CaptureArgs, filters::FilterArgs, import::ImportArgs, load::LoadCommand};
 
 /// Records HTTP(S) traffic of phones, browsers, apps and servers into open Parquet files.
 #[derive(Debug, Parser)]
@@ -62,6 +64,18 @@ Examples:
 
 Ctrl-C stops cleanly; a second one at once. Exit code 3: something was lost, `weir ledger` says what.")]
     Capture(Box<CaptureArgs>),
+    /// Read capture files and HAR files into a new session
+    #[command(after_help = "\
+Examples:
+  weir import trace.pcapng
+  weir import day1.pcap.gz day2.pcap.zst --name \"two days\"   one after another, as one stream of packets
+  tcpdump -i any -w - tcp port 80 | weir import -            until Ctrl-C
+  weir import browser.har --domain '*.example.com'
+  weir import trace.pcap --bodies none --jobs 2 --json       the last line says what was read, kept and dropped
+
+What was missing or damaged in the file is counted (weir ledger) and is no error. Exit code 3: weir itself could
+not keep something it should have.")]
+    Import(Box<ImportArgs>),
     /// Stop a running session from another terminal
     #[command(after_help = "Examples:\n  weir stop\n  weir stop \"phone, login\"")]
     Stop(SessionArg),
@@ -112,6 +126,9 @@ Examples:
     /// The certificate authority that intercepts TLS
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Make traffic to test with
+    #[command(subcommand)]
+    Load(LoadCommand),
     /// What works on this machine, with a stable code per finding
     #[command(after_help = "Examples:\n  weir doctor\n  weir doctor --json")]
     Doctor,

@@ -7,6 +7,7 @@ mod ca;
 mod control;
 mod generate;
 mod ledger;
+mod load;
 mod overview;
 mod requests;
 mod sessions;
@@ -25,7 +26,7 @@ use weir_storage::{Catalogue, Home, SessionEntry};
 use crate::{
     capture,
     cli::{Cli, Command},
-    doctor,
+    doctor, import,
     output::Out,
 };
 
@@ -87,6 +88,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
     let home = || Home::resolve(cli.home.clone().filter(|home| !home.as_os_str().is_empty()));
     match cli.command {
         Command::Capture(args) => capture::run(&args, &home()?, out),
+        Command::Import(args) => import::run(&args, &home()?, out),
         Command::Stop(args) => control::stop(args.session.as_deref(), &home()?, out),
         Command::Pause(args) => control::pause(args.session.as_deref(), &home()?, out),
         Command::Resume(args) => control::resume(args.session.as_deref(), &home()?, out),
@@ -98,6 +100,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
         Command::Show(args) => show::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
+        Command::Load(command) => load::run(&command, out),
         Command::Doctor => doctor::run(&home()?, out),
         Command::Completions { shell } => generate::completions(shell, out),
         Command::Man { dir } => generate::man(dir.as_deref(), out),
