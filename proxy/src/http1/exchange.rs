@@ -348,7 +348,6 @@ impl Attempt<'_> {
             match body::fill_watching(self.client, self.far, near, false).await {
                 Ok(0) => return Err(Failed::before(Fault::ServerClosed)),
                 Ok(_) => self.heard.set(true),
-                Err(_) if self.near.ended() => return Err(Failed::before(Fault::ClientAborted)),
                 Err(error) => return Err(Failed::before(Side::Server.read_fault(&error))),
             }
         }

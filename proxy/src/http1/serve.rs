@@ -217,7 +217,7 @@ pub fn client_fault(error: &WireError, within: bool) -> Fault {
         WireError::Interrupted(crate::watch::Interrupt::Stopped) => Fault::Stopped,
         WireError::Interrupted(crate::watch::Interrupt::Deadline) => Fault::ClientTimeout,
         WireError::Closed | WireError::Io(_) if within => Fault::ClientClosed,
-        WireError::Closed | WireError::Io(_) => Fault::ClientAborted,
+        WireError::Closed | WireError::Io(_) | WireError::ClientGone => Fault::ClientAborted,
     }
 }
 
