@@ -157,8 +157,9 @@ impl Draft {
     }
 
     pub(crate) fn response_data(&mut self, cx: &Context, bytes: &[u8]) {
-        let keep = keep_response(cx, &self.exchange);
-        let body = self.response_body.get_or_insert_with(|| Collector::new(keep, None));
+        // What is kept was decided with the head; it is looked at again only for bodies nobody announced.
+        let exchange = &self.exchange;
+        let body = self.response_body.get_or_insert_with(|| Collector::new(keep_response(cx, exchange), None));
         body.push(bytes, &cx.budget, &mut self.exchange.reservation);
     }
 

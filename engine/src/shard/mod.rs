@@ -52,7 +52,7 @@ pub struct ShardOptions {
     pub verify_checksums: bool,
     /// Flows followed at once at most.
     pub max_flows: usize,
-    /// Bytes held behind holes, over all flows, at most.
+    /// Bytes held behind holes, over all flows, at most; the budget may grant less.
     pub max_out_of_order: usize,
 }
 
@@ -123,7 +123,7 @@ impl Shard {
     pub fn new(options: &ShardOptions, ids: Arc<Ids>, budget: Budget) -> Self {
         Self {
             intake: Intake::new(options),
-            flows: FlowTable::new(options.max_flows, options.max_out_of_order),
+            flows: FlowTable::new(options.max_flows, options.max_out_of_order, &budget),
             context: Context::new(ids, budget, options.bodies, options.record_responses),
         }
     }

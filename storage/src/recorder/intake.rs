@@ -65,6 +65,9 @@ pub(super) struct Intake {
 struct BodyIntake {
     columns: Bodies,
     known: KnownBodies,
+    /// Bodies are dated in the order they come, never before the one ahead: their part is sorted then.
+    in_order: bool,
+    latest_us: i64,
     seen: u64,
     kept: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -91,6 +94,7 @@ impl Intake {
         flushes: Sender<Flush>,
         flush_interval: Duration,
         flush_bytes: usize,
+        in_order: bool,
     ) -> Self {
         Self {
             shared,
@@ -104,7 +108,7 @@ impl Intake {
             exchanges: Exchanges::default(),
             connections: Connections::default(),
             messages: Messages::default(),
-            bodies: BodyIntake::default(),
+            bodies: BodyIntake { in_order, ..BodyIntake::default() },
             request_bytes: 0,
             response_bytes: 0,
             rejected: Vec::new(),
@@ -307,7 +311,11 @@ impl BodyIntake {
         let hash = body.hash.unwrap_or_else(|| body.content.hash());
         if self.known.insert(&hash) {
             let encoding = if body.decoded { None } else { headers.get("content-encoding") };
-            self.columns.push(&hash, &body.content, encoding, started_us);
+            if self.in_order {
+                self.latest_us = self.latest_us.max(started_us);
+            }
+            let seen_us = if self.in_order { self.latest_us } else { started_us };
+            self.columns.push(&hash, &body.content, encoding, seen_us);
         }
         Some(hash)
     }

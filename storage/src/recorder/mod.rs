@@ -2,6 +2,7 @@
 //!
 //! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
 //! - [`rejected`]: which exchanges it left out lately, so that their messages are left out too.
+//! - [`bulk`]: what is otherwise when files are recorded.
 //! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
 //!
 //! ```text
@@ -13,6 +14,7 @@
 //! not: the writer keeps what it could not write up to a limit, tries again, and then drops the oldest
 //! with a count.
 
+mod bulk;
 mod flush;
 mod intake;
 mod rejected;
@@ -62,6 +64,9 @@ pub struct RecorderOptions {
     pub pending_bytes: usize,
     /// When parts are merged.
     pub merge: MergePolicy,
+    /// For recordings of files, which can be made again: rows are held and written together, and a crash may cost
+    /// all that is held.
+    pub bulk: bool,
 }
 
 impl RecorderOptions {
@@ -77,6 +82,7 @@ impl RecorderOptions {
             flush_bytes: 8 << 20,
             pending_bytes: 64 << 20,
             merge: MergePolicy::default(),
+            bulk: false,
         }
     }
 }
@@ -154,7 +160,7 @@ impl Recorder {
         counters: Arc<Counters>,
         ids: Arc<Ids>,
     ) -> Result<Self, StorageError> {
-        let RecorderOptions { home, name, source, filters, flush_interval, flush_bytes, pending_bytes, merge } =
+        let RecorderOptions { home, name, source, filters, flush_interval, flush_bytes, pending_bytes, merge, bulk } =
             options;
         let mut entry = SessionEntry::new("", source);
         entry.name = match name {
@@ -188,12 +194,15 @@ impl Recorder {
         });
         let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
         let (flushes, to_write) = crossbeam_channel::bounded(1);
-        let writer = writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge);
+        let bulk = bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
+        let in_order = bulk.is_some();
+        let writer =
+            writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge, bulk);
         let writer = thread::Builder::new()
             .name("weir-writer".into())
             .spawn(move || writer.run(&to_write))
             .map_err(spawn_failed)?;
-        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes);
+        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes, in_order);
         let intake = thread::Builder::new()
             .name("weir-recorder".into())
             .spawn(move || intake.run(&receiver))

@@ -4,6 +4,7 @@
 //!
 //! - [`random`]: one seed, one capture; nothing else is random.
 //! - [`script`]: what client and server say on one connection, and the truth of it.
+//! - [`web`]: bodies as browsers and apps fetch them.
 //! - [`segments`]: a script as TCP segments with times, sequence and acknowledgement numbers.
 //! - [`stream`]: many connections at once, merged by time, with bounded memory.
 //! - [`transform`]: loss, reordering, duplication, overlap.
@@ -18,6 +19,7 @@ pub mod script;
 pub mod segments;
 pub mod stream;
 pub mod transform;
+pub mod web;
 
 pub use frame::{Encapsulation, Encoder, Link};
 pub use pcap::PcapWriter;

@@ -30,6 +30,8 @@ pub(crate) enum Mix {
     /// Three quarters below 8 KiB, most bytes in the tail up to 1 MiB; text
     #[default]
     Realistic,
+    /// JSON, HTML, scripts, styles, images, fonts, video in the shares and sizes of the web
+    Web,
 }
 
 impl From<Mix> for Bodies {
@@ -37,6 +39,7 @@ impl From<Mix> for Bodies {
         match mix {
             Mix::Tiny => Self::Tiny,
             Mix::Realistic => Self::Realistic,
+            Mix::Web => Self::Web,
         }
     }
 }

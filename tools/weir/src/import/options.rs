@@ -51,10 +51,12 @@ impl Options {
     }
 
     /// The recorder's part of it.
-    pub(super) fn recorder(&self, home: &Home) -> RecorderOptions {
+    /// `bulk`: all inputs are files, which can be read again.
+    pub(super) fn recorder(&self, home: &Home, bulk: bool) -> RecorderOptions {
         RecorderOptions {
             filters: self.filters.clone(),
             name: Some(self.name.clone()),
+            bulk,
             ..RecorderOptions::new(home.clone(), "import")
         }
     }

@@ -80,7 +80,12 @@ impl Work {
         let (sender, receiver) = queue(options.queue_batches());
         let (counters, ids) = (Arc::new(Counters::default()), Arc::new(Ids::default()));
         let budget = Budget::new(options.memory);
-        let recorder = Recorder::start(options.recorder(home), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
+        let recorder = Recorder::start(
+            options.recorder(home, self.total().is_some()),
+            receiver,
+            Arc::clone(&counters),
+            Arc::clone(&ids),
+        )?;
         let session = recorder.id();
         let outlet = Outlet::new(sender, counters, WhenFull::Wait);
         let mut reading = Reading {
