@@ -10,6 +10,8 @@
 
 pub mod dispatch;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

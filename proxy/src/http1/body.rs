@@ -370,7 +370,7 @@ impl RelayError {
 pub async fn relay(
     reader: &mut Reader<'_>,
     writer: &mut Writer<'_>,
-    mut seen: impl FnMut(&Bytes),
+    mut seen: impl FnMut(Bytes),
 ) -> Result<Option<Headers>, RelayError> {
     loop {
         let taken = match reader.take() {
@@ -384,7 +384,7 @@ pub async fn relay(
         match taken {
             Taken::Data(bytes) => {
                 writer.stage(&bytes).await.map_err(RelayError::Writing)?;
-                seen(&bytes);
+                seen(bytes);
             }
             Taken::More => {
                 writer.flush().await.map_err(RelayError::Writing)?;
