@@ -98,6 +98,6 @@ fn fault(error: &WireError, direction: Direction, reading: bool) -> Fault {
         }
         _ if client => Fault::ClientAborted,
         WireError::Closed => Fault::ServerClosed,
-        WireError::Io(_) => Fault::ServerReset,
+        WireError::Io(_) | WireError::ClientGone => Fault::ServerReset,
     }
 }
