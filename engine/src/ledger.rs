@@ -203,7 +203,8 @@ impl Counters {
     /// Counts `count` things that were kept as deleted since.
     pub fn deleted(&self, layer: Layer, count: u64) {
         self.dropped(layer, DELETED, count);
-        let _ = self.layers[layer as usize].kept.fetch_update(Relaxed, Relaxed, |kept| Some(kept.saturating_sub(count)));
+        let _ =
+            self.layers[layer as usize].kept.fetch_update(Relaxed, Relaxed, |kept| Some(kept.saturating_sub(count)));
     }
 
     /// The ledger as of now. Layers that counted nothing are left out.

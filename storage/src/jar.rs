@@ -134,8 +134,8 @@ impl Jar {
         }
         let path = home.jar_path();
         let cookies: Vec<&JarCookie> = jar.iter().collect();
-        let document = serde_json::to_vec_pretty(&cookies)
-            .map_err(|source| StorageError::Entry { path: path.clone(), source })?;
+        let document =
+            serde_json::to_vec_pretty(&cookies).map_err(|source| StorageError::Entry { path: path.clone(), source })?;
         files::replace(&path, &document)?;
         Ok(done)
     }
@@ -280,9 +280,12 @@ mod tests {
     fn jar() -> Jar {
         let mut jar = Jar::default();
         let from = url("https://www.example.com/app/page");
-        for line in
-            ["id=1; Domain=example.com; Path=/; Secure; HttpOnly", "deep=2; Path=/app/x", "page=3; Max-Age=60", "old=4; Max-Age=60"]
-        {
+        for line in [
+            "id=1; Domain=example.com; Path=/; Secure; HttpOnly",
+            "deep=2; Path=/app/x",
+            "page=3; Max-Age=60",
+            "old=4; Max-Age=60",
+        ] {
             jar.set(&from, line, NOW).expect("is kept");
         }
         jar.set(&from, "old=; Max-Age=0", NOW).expect("goes");

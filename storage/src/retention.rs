@@ -4,12 +4,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{
-    catalogue::Catalogue,
-    error::StorageError,
-    session::SessionEntry,
-    time::Timestamp,
-};
+use crate::{catalogue::Catalogue, error::StorageError, session::SessionEntry, time::Timestamp};
 
 /// What is kept: `30d`, `10GB`, `20`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

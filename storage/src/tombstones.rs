@@ -191,7 +191,8 @@ fn read_exchanges(path: &Path, into: &mut Vec<u64>) -> Result<(), StorageError> 
 
 fn read_cookies(path: &Path, into: &mut HashMap<CookieKey, i64>) -> Result<(), StorageError> {
     for batch in batches(path)? {
-        let text = |name| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(mismatch);
+        let text =
+            |name| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(mismatch);
         let (domains, paths, names) = (text("domain")?, text("path")?, text("name")?);
         let before = batch.column_by_name("before").and_then(|column| column.as_primitive_opt::<Int64Type>());
         let before = before.ok_or_else(mismatch)?;

@@ -164,8 +164,8 @@ fn text_is_found_in_bodies_when_asked_for() {
     let mut gzipped = exchange(2, "");
     // printf 'the Needle' | gzip -n
     gzipped.response_body = Body::stored(Bytes::from_static(&[
-        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0x2b, 0xc9, 0x48, 0x55, 0xf0, 0x4b, 0x4d, 0x4d, 0xc9, 0x49, 5, 0, 0xfb, 0xbf,
-        0x13, 0x7f, 10, 0, 0, 0,
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0x2b, 0xc9, 0x48, 0x55, 0xf0, 0x4b, 0x4d, 0x4d, 0xc9, 0x49, 5, 0, 0xfb,
+        0xbf, 0x13, 0x7f, 10, 0, 0, 0,
     ]));
     gzipped.response_headers = Headers::from_pairs([("Content-Encoding", "gzip")]);
     rig.push_exchange(exchange(1, "a needle in plain"));
@@ -173,8 +173,7 @@ fn text_is_found_in_bodies_when_asked_for() {
     rig.push_exchange(exchange(3, "hay"));
     let session = Session::open(&Home::at(folder.path()), rig.finish());
     let find = |search_bodies| -> Vec<u64> {
-        let query =
-            RequestsQuery { search: Some("NEEDLE".to_owned()), search_bodies, ..RequestsQuery::default() };
+        let query = RequestsQuery { search: Some("NEEDLE".to_owned()), search_bodies, ..RequestsQuery::default() };
         session.requests(&query).expect("asks").map(|row| row.id).collect()
     };
     assert_eq!(find(true), [1, 2]);

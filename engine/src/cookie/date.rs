@@ -5,13 +5,21 @@
 pub fn parse(text: &str) -> Option<i64> {
     let (mut time, mut day, mut month, mut year) = (None, None, None, None);
     for token in text.split(is_delimiter).filter(|token| !token.is_empty()) {
-        if time.is_none() && let Some(found) = time_of_day(token) {
+        if time.is_none()
+            && let Some(found) = time_of_day(token)
+        {
             time = Some(found);
-        } else if day.is_none() && let Some(found) = digits(token, 1, 2) {
+        } else if day.is_none()
+            && let Some(found) = digits(token, 1, 2)
+        {
             day = Some(found);
-        } else if month.is_none() && let Some(found) = month_of_year(token) {
+        } else if month.is_none()
+            && let Some(found) = month_of_year(token)
+        {
             month = Some(found);
-        } else if year.is_none() && let Some(found) = digits(token, 2, 4) {
+        } else if year.is_none()
+            && let Some(found) = digits(token, 2, 4)
+        {
             year = Some(found);
         }
     }
@@ -98,8 +106,14 @@ mod tests {
         assert_eq!(seconds("Thu, 01-Jan-1970 00:00:00 GMT"), Some(0));
         assert_eq!(seconds("Tue, 29 Feb 2028 00:00:00 GMT"), Some(1_835_395_200));
         assert_eq!(seconds("1 Jan 69 00:00:00"), Some(3_124_224_000));
-        for text in ["", "Nov 1994 08:49:37", "31 Feb 2020 01:01:01", "1 Jan 1600 00:00:00", "1 Jan 2020 24:00:00", "1 Jan 2020"]
-        {
+        for text in [
+            "",
+            "Nov 1994 08:49:37",
+            "31 Feb 2020 01:01:01",
+            "1 Jan 1600 00:00:00",
+            "1 Jan 2020 24:00:00",
+            "1 Jan 2020",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 #[must_use]
 pub fn domain_matches(host: &str, domain: &str) -> bool {
     host == domain
-        || (host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')) && !domain.is_empty() && !is_address(host))
+        || (host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+            && !domain.is_empty()
+            && !is_address(host))
 }
 
 /// Whether a cookie for `cookie_path` is sent with a request for `path`.

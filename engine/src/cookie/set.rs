@@ -195,9 +195,8 @@ impl SetCookie {
     }
 
     fn refuse(&self, from: SetFrom<'_>) -> Option<Refusal> {
-        let begins = |text: &str, prefix: &str| {
-            text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
+        let begins =
+            |text: &str, prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         // A cookie without a name must not pass for one with a prefix.
         let named = if self.name.is_empty() { &self.value } else { &self.name };
         let (is_secure, is_host) = (begins(named, "__secure-"), begins(named, "__host-"));
@@ -243,7 +242,9 @@ fn max_age(value: &str) -> Option<i64> {
 }
 
 fn same_site(value: &str) -> Option<SameSite> {
-    [SameSite::Strict, SameSite::Lax, SameSite::None].into_iter().find(|known| known.as_str().eq_ignore_ascii_case(value))
+    [SameSite::Strict, SameSite::Lax, SameSite::None]
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(value))
 }
 
 #[cfg(test)]
@@ -307,7 +308,8 @@ mod tests {
         assert_eq!(refusal(&format!("a={}", "x".repeat(4096))), Some("too_long"));
         let plain = parse_set_cookie(b"a=1; Secure", SetFrom { secure: false, ..FROM }).expect("a cookie");
         assert_eq!(plain.refusal, Some(Refusal::NotSecure));
-        let suffix = parse_set_cookie(b"a=1; Domain=github.io", SetFrom { host: "github.io", ..FROM }).expect("a cookie");
+        let suffix =
+            parse_set_cookie(b"a=1; Domain=github.io", SetFrom { host: "github.io", ..FROM }).expect("a cookie");
         assert_eq!((suffix.refusal, suffix.host_only), (None, true));
     }
 

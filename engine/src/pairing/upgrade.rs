@@ -128,6 +128,8 @@ impl Inside {
 fn record(message: WebSocketMessage, exchange: u64, connection: u64, direction: Direction, time_ns: i64) -> Record {
     let WebSocketMessage { kind, size, state, payload, compressed } = message;
     Record::Message(Box::new(Message {
+        client: None,
+        device: None,
         exchange,
         connection,
         at_us: time_ns.div_euclid(1_000),

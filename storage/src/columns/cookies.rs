@@ -97,7 +97,11 @@ impl Cookies {
         let seen = Seen { exchange: exchange.id, first_us: at_us, last_us: at_us, count: 1 };
         let hash = hash(&self.seed, sets, secure, host, path, value);
         let same = |line: &Line| {
-            line.sets == sets && line.secure == secure && *line.host == *host && *line.path == *path && *line.value == *value
+            line.sets == sets
+                && line.secure == secure
+                && *line.host == *host
+                && *line.path == *path
+                && *line.value == *value
         };
         if let Some(line) = self.lines.find_mut(hash, same) {
             line.seen.add(seen);
@@ -265,7 +269,10 @@ mod tests {
                 started_us: id as i64,
                 url: Url::parse("https://a.example/x/y?1".into()).expect("parses"),
                 request_headers: Headers::from_pairs([("Cookie", "b=2; c=3"), ("cookie", "b=2")]),
-                response_headers: Headers::from_pairs([("Set-Cookie", "id=1; Secure"), ("Set-Cookie", "u=1; Domain=com")]),
+                response_headers: Headers::from_pairs([
+                    ("Set-Cookie", "id=1; Secure"),
+                    ("Set-Cookie", "u=1; Domain=com"),
+                ]),
                 ..Exchange::default()
             });
         }

@@ -8,14 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use weir_engine::cookie::domain_matches;
 
-use super::{
-    file::guarded,
-    lookup::Listing,
-    rows::SeenCookie,
-    scan::read,
-    source::Source,
+use super::{file::guarded, lookup::Listing, rows::SeenCookie, scan::read, source::Source};
+use crate::{
+    error::StorageError,
+    time::Timestamp,
+    tombstones::{CookieKey, Tombstones},
 };
-use crate::{error::StorageError, time::Timestamp, tombstones::{CookieKey, Tombstones}};
 
 /// Cookies held at once; more are left out with a warning.
 const MOST: usize = 200_000;

@@ -101,31 +101,26 @@ fn device<'a>(devices: &'a mut Devices, name: &str) -> &'a mut DeviceRow {
 }
 
 /// The devices of a session, the one seen last first.
-pub(crate) fn devices(
-    exchanges: &mut Source,
-    connections: &mut Source,
-) -> Result<Listing<DeviceRow>, StorageError> {
+pub(crate) fn devices(exchanges: &mut Source, connections: &mut Source) -> Result<Listing<DeviceRow>, StorageError> {
     let mut devices = exchanges.run(from_exchanges)?;
-    connections.run(|source| {
-        let mut found = Devices::new();
-        each_connection(source, |row| {
-            if let Some(name) = &row.device {
-                device(&mut found, name).connect(&row);
-            }
-            Ok(true)
-        })?;
-        Ok(found)
-    })?
-    .into_iter()
-    .for_each(|(name, row)| {
-        let there = device(&mut devices, &name);
-        let counted = std::mem::replace(there, row);
-        there.merge(counted);
-    });
-    let mut rows: Vec<DeviceRow> = devices
+    connections
+        .run(|source| {
+            let mut found = Devices::new();
+            each_connection(source, |row| {
+                if let Some(name) = &row.device {
+                    device(&mut found, name).connect(&row);
+                }
+                Ok(true)
+            })?;
+            Ok(found)
+        })?
         .into_iter()
-        .map(|(name, row)| DeviceRow { device: name, ..row })
-        .collect();
+        .for_each(|(name, row)| {
+            let there = device(&mut devices, &name);
+            let counted = std::mem::replace(there, row);
+            there.merge(counted);
+        });
+    let mut rows: Vec<DeviceRow> = devices.into_iter().map(|(name, row)| DeviceRow { device: name, ..row }).collect();
     rows.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.device.cmp(&b.device)));
     let warnings = exchanges.warnings.iter().chain(&connections.warnings).cloned().collect();
     Ok(Listing { rows, warnings })

@@ -9,11 +9,12 @@
 //! - [`file`], [`source`]: parts opened for many threads, and work over their row groups.
 //! - [`scan`]: the matching rows of one row group.
 //! - [`group`] → [`overview`]; [`top`], [`seek`] → [`requests`]; [`lookup`]: by key in the other tables.
-//! - [`bodies`]: text inside bodies; [`cookies`], [`devices`]: gathered over all rows.
+//! - [`compare`]: two sessions. [`bodies`]: text inside bodies; [`cookies`], [`devices`]: gathered over all rows.
 
 mod bodies;
 pub mod cell;
 mod chosen;
+pub mod compare;
 pub mod cookies;
 pub mod devices;
 pub mod evaluate;
@@ -30,6 +31,7 @@ mod source;
 pub mod top;
 
 pub use cell::{HashHex, HeaderLine};
+pub use compare::{Changes, CompareQuery, Comparison};
 pub use cookies::{CookieQuery, CookieRow};
 pub use devices::DeviceRow;
 pub use group::GroupBy;
@@ -38,10 +40,17 @@ pub use overview::{Group, Overview, OverviewQuery};
 pub use requests::{Requests, RequestsQuery};
 pub use rows::{ConnectionRow, Cookie, ExchangeRow, MessageRow};
 pub use top::Sort;
-use weir_engine::filter::{Column, Comparison, Expr, Field, Literal};
+use weir_engine::filter::{self, Column, Expr, Field, Literal};
 
 use self::source::Source;
-use crate::{deletion::Deleted, error::StorageError, home::Home, schema::Table, session::SessionEntry, tombstones::{CookieKey, Ids}};
+use crate::{
+    deletion::Deleted,
+    error::StorageError,
+    home::Home,
+    schema::Table,
+    session::SessionEntry,
+    tombstones::{CookieKey, Ids},
+};
 
 /// A session opened for reading. Each query sees what was flushed when it began.
 #[derive(Debug, Clone)]
@@ -97,7 +106,8 @@ impl Session {
     /// # Errors
     /// [`StorageError`] when the parts cannot be listed.
     pub fn exchange(&self, id: u64) -> Result<Option<ExchangeRow>, StorageError> {
-        let is_it = Expr::Compare(Field::Column(Column::Id), Comparison::Equal, Literal::Integer(i128::from(id)));
+        let is_it =
+            Expr::Compare(Field::Column(Column::Id), filter::Comparison::Equal, Literal::Integer(i128::from(id)));
         let query = RequestsQuery { filter: Some(is_it), limit: Some(1), ..RequestsQuery::default() };
         Ok(self.requests(&query)?.next())
     }
@@ -140,6 +150,11 @@ impl Session {
     /// [`StorageError`] when the parts cannot be listed.
     pub fn devices(&self) -> Result<Listing<DeviceRow>, StorageError> {
         devices::devices(&mut self.source(Table::Exchanges, false)?, &mut self.source(Table::Connections, false)?)
+    }
+
+    /// The names of header fields of requests and of responses, lower case.
+    pub(crate) fn header_names(&self, filter: Option<&Expr>) -> Result<compare::HeaderNames, StorageError> {
+        compare::header_names(&mut self.source(Table::Exchanges, false)?, filter)
     }
 
     /// The home it lies in.

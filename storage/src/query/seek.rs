@@ -42,7 +42,8 @@ pub(crate) fn seek(
     held: usize,
 ) -> Result<Plan, PartError> {
     // Where a column lies in the order of time, whole row groups fall away; else a histogram tells.
-    let by_range = matches!(sort.column.kind(), ColumnKind::Timestamp) || sort.column == weir_engine::filter::Column::Id;
+    let by_range =
+        matches!(sort.column.kind(), ColumnKind::Timestamp) || sort.column == weir_engine::filter::Column::Id;
     let numbers = sort.column.kind() == ColumnKind::Integer && !by_range;
     let counted = count(source, condition, sort, numbers)?;
     let mut units = Vec::new();
@@ -82,24 +83,30 @@ fn count(source: &Source, condition: &Condition, sort: Sort, numbers: bool) -> R
         }
         let columns = BTreeSet::from([if numbers { sort.column.name() } else { "id" }]);
         let mut rows = 0;
-        scan(part, unit.group, condition, if numbers || condition.reads_nothing() { &columns } else { EMPTY }, |found| {
-            rows += found.mask.map_or(found.batch.num_rows(), arrow::buffer::BooleanBuffer::count_set_bits) as u64;
-            if numbers {
-                let column = found
-                    .batch
-                    .column_by_name(sort.column.name())
-                    .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
-                let mut add = |row: usize| -> Result<(), ArrowError> {
-                    counted.histogram[bucket_of(column, row, sort)? as usize] += 1;
-                    Ok(())
-                };
-                match found.mask {
-                    Some(mask) => mask.set_indices().try_for_each(&mut add)?,
-                    None => (0..found.batch.num_rows()).try_for_each(&mut add)?,
+        scan(
+            part,
+            unit.group,
+            condition,
+            if numbers || condition.reads_nothing() { &columns } else { EMPTY },
+            |found| {
+                rows += found.mask.map_or(found.batch.num_rows(), arrow::buffer::BooleanBuffer::count_set_bits) as u64;
+                if numbers {
+                    let column = found
+                        .batch
+                        .column_by_name(sort.column.name())
+                        .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
+                    let mut add = |row: usize| -> Result<(), ArrowError> {
+                        counted.histogram[bucket_of(column, row, sort)? as usize] += 1;
+                        Ok(())
+                    };
+                    match found.mask {
+                        Some(mask) => mask.set_indices().try_for_each(&mut add)?,
+                        None => (0..found.batch.num_rows()).try_for_each(&mut add)?,
+                    }
                 }
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .map_err(|error| part.error(error))?;
         counted.units.push((unit, rows));
         Ok(())

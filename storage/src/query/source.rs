@@ -63,13 +63,12 @@ impl Source {
     }
 
     fn from_files(files: Vec<(Part, File)>, page_index: bool) -> Self {
-        let mut source =
-            Self {
-                parts: Vec::with_capacity(files.len()),
-                damaged: BTreeSet::new(),
-                warnings: Vec::new(),
-                tombstones: Tombstones::default(),
-            };
+        let mut source = Self {
+            parts: Vec::with_capacity(files.len()),
+            damaged: BTreeSet::new(),
+            warnings: Vec::new(),
+            tombstones: Tombstones::default(),
+        };
         for (part, file) in files {
             match OpenPart::open(part, file, page_index) {
                 Ok(part) => source.parts.push(part),

@@ -201,9 +201,7 @@ impl Pass<'_> {
         let Some(Kept { ranked: Ranked { key: Key::Number(worst), .. }, .. }) = heap.peek() else { return false };
         match (range, self.within.from_end) {
             (Some((low, _)), false) => heap.len() >= self.room && low > *worst,
-            (Some((_, high)), true) => {
-                heap.len() >= self.room && high < *worst && is_never_null(self.sort.column)
-            }
+            (Some((_, high)), true) => heap.len() >= self.room && high < *worst && is_never_null(self.sort.column),
             (None, _) => false,
         }
     }

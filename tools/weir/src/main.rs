@@ -3,9 +3,11 @@
 //! Data flows one way through these rooms:
 //!
 //! - [`cli`]: what can be typed. [`output`]: what users see.
+//! - [`pretty`]: bodies as people read them; [`content`]: the bodies of an exchange.
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
+//! - [`send`]: a captured request sent again.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
@@ -13,8 +15,11 @@ mod api;
 mod capture;
 mod cli;
 mod commands;
+mod content;
 mod doctor;
 mod output;
+mod pretty;
+mod send;
 mod trust;
 
 use std::process::ExitCode;
