@@ -1,6 +1,6 @@
 //! What the control API tells of sessions: overview, requests, bodies, devices, cookies. Parameters in, JSON out.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -103,11 +103,15 @@ pub(super) async fn messages(
     Query(mut parameters): Parameters,
 ) -> Answer<Value> {
     let session = query::take_session(&mut parameters);
-    read(api, session, move |session| {
+    let document = read(api, session, move |session| {
+        if session.exchange(id)?.is_none() {
+            return Ok(Value::Null);
+        }
         let found = session.messages(id)?;
         Ok(json!({ "messages": found.rows, "warnings": found.warnings }))
     })
-    .await
+    .await?;
+    if document.is_null() { Err(missing(id)) } else { Ok(document) }
 }
 
 /// `GET /api/v1/devices`
@@ -187,7 +191,7 @@ fn open(api: &Api, selector: Option<&str>) -> anyhow::Result<Session> {
     let home = api.capture.home();
     let entry = match selector {
         None => api.capture.entry()?,
-        Some(selector) => Catalogue::open(home).find(Some(selector)).context("that session cannot be read")?,
+        Some(selector) => Catalogue::open(home).find(Some(selector))?,
     };
     Ok(Session::open(home, entry))
 }
