@@ -53,7 +53,11 @@ fn captured_bytes_steer_nothing() -> Result<()> {
         "/{{x}}/:id/%7B%7By%7D%7D?q={{z}}&=cmd|'%20/C%20calc'!A0",
         "/%00%1b%5b2J/%e2%80%ae/%ff",
     ] {
-        let got = curl(&weir, &["--path-as-is", "--globoff", "--user-agent", "\u{202e}agent"], &format!("http://{origin}{path}"))?;
+        let got = curl(
+            &weir,
+            &["--path-as-is", "--globoff", "--user-agent", "\u{202e}agent"],
+            &format!("http://{origin}{path}"),
+        )?;
         ensure!(got.status() == 200, "{path}: {got:?}");
     }
     // Bytes that are no UTF-8, and controls, in a field line and in the target.
@@ -68,7 +72,10 @@ fn captured_bytes_steer_nothing() -> Result<()> {
     huge.resize(huge.len() + 10_000_000, b'x');
     huge.extend_from_slice(b"\r\n\r\n");
     let refused = Raw::connect(weir.proxy())?.send(huge).rest()?;
-    ensure!(refused.is_empty() || refused.starts_with("HTTP/1.1 431") || refused.starts_with("HTTP/1.1 400"), "{refused}");
+    ensure!(
+        refused.is_empty() || refused.starts_with("HTTP/1.1 431") || refused.starts_with("HTTP/1.1 400"),
+        "{refused}"
+    );
     let got = curl(&weir, &[], &format!("http://{origin}/after"))?;
     ensure!(got.status() == 200, "the capture goes on: {got:?}");
     let session = weir.session().to_owned();

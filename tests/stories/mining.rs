@@ -55,7 +55,10 @@ fn cookies_go_to_curl_and_into_requests_that_are_sent_again() -> Result<()> {
     ensure!(output.status.code() == Some(0), "the same again: {output:?}");
     let output = home.run(&["send", "mined", "2", "--diff", "--body", "another"])?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.code() == Some(1) && text.contains("-   \"size\": 5") && text.contains("+   \"size\": 7"), "{text}");
+    ensure!(
+        output.status.code() == Some(1) && text.contains("-   \"size\": 5") && text.contains("+   \"size\": 7"),
+        "{text}"
+    );
 
     home.output(&["cookies", "mined", "--name", "a", "--delete"])?;
     ensure!(home.rows(&["cookies", "mined"])?.len() == 1, "one is left");
@@ -81,7 +84,8 @@ fn requests_are_followed_sent_through_the_capture_and_deleted_while_it_runs() ->
     ensure!(row["query"] == "followed" && row["status"] == 200, "{row}");
 
     let id = row["id"].to_string();
-    let sent = home.json(&["send", "live", &id, "--proxy", "running", "--url", &nginx.url(Listener::Tls, "/items?again")])?;
+    let sent =
+        home.json(&["send", "live", &id, "--proxy", "running", "--url", &nginx.url(Listener::Tls, "/items?again")])?;
     ensure!(sent["request"]["status"] == 200 && sent["request"]["query"] == "again", "{sent}");
     eventually("the capture has it too", Duration::from_secs(30), || {
         Ok(!home.rows(&["requests", "live", "--url", "again"])?.is_empty())

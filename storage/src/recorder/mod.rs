@@ -282,13 +282,17 @@ impl Recorder {
     /// How it goes.
     #[must_use]
     pub fn status(&self) -> RecorderStatus {
+        let (paused, cookies) = {
+            let settings = lock(&self.shared.settings);
+            (settings.paused_since.is_some(), settings.cookies)
+        };
         RecorderStatus {
             exchanges: self.shared.exchanges.load(Relaxed),
             flushed: self.shared.flushed.load(Relaxed),
             request_bytes: self.shared.request_bytes.load(Relaxed),
             response_bytes: self.shared.response_bytes.load(Relaxed),
-            paused: lock(&self.shared.settings).paused_since.is_some(),
-            cookies: lock(&self.shared.settings).cookies,
+            paused,
+            cookies,
             stored_bytes: self.shared.stored_bytes.load(Relaxed),
             is_full: self.shared.is_full.load(Relaxed),
             last_error: lock(&self.shared.last_error).clone(),

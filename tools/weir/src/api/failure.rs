@@ -46,7 +46,9 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let (status, code) = match error.downcast_ref::<StorageError>() {
-            Some(StorageError::NotFound { .. } | StorageError::NoSessions { .. }) => (StatusCode::NOT_FOUND, "not_found"),
+            Some(StorageError::NotFound { .. } | StorageError::NoSessions { .. }) => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             Some(StorageError::Running(_) | StorageError::BeingRecorded(_)) => (StatusCode::CONFLICT, "running"),
             Some(
                 StorageError::BadName(_)

@@ -109,7 +109,13 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     })?;
 
     let keep = Arc::clone(&options.proxy.keep);
-    let running = Arc::new(Running::new(home.clone(), counters, budget, keep, recorder, devices, proxy, entry));
+    let running = Arc::new(Running::new(
+        home.clone(),
+        counters,
+        budget,
+        keep,
+        running::Begun { recorder, devices, proxy, entry },
+    ));
     let api = Api::start(ui, home, &session.to_string(), &running)?;
     announce(&options, &authority, home, &running, address, &api, out)?;
 

@@ -47,7 +47,7 @@ pub(super) struct Plan {
 
 /// The router and the sessions it made.
 #[derive(Debug)]
-pub(super) struct PerDevice {
+pub(crate) struct PerDevice {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }

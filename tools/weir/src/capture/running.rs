@@ -40,6 +40,19 @@ struct Parts {
     meter: RateMeter,
 }
 
+/// What was begun, and is to be ended.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The recorder of the capture's session.
+    pub(crate) recorder: Recorder,
+    /// The sessions of devices, where each has its own.
+    pub(crate) devices: Option<PerDevice>,
+    /// The proxy.
+    pub(crate) proxy: Proxy,
+    /// The entry of the capture's session.
+    pub(crate) entry: SessionEntry,
+}
+
 /// A running capture.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -55,16 +68,8 @@ pub(crate) struct Running {
 
 impl Running {
     /// Takes over the parts.
-    pub(crate) fn new(
-        home: Home,
-        counters: Arc<Counters>,
-        budget: Budget,
-        keep: Arc<Keep>,
-        recorder: Recorder,
-        devices: Option<PerDevice>,
-        proxy: Proxy,
-        entry: SessionEntry,
-    ) -> Self {
+    pub(crate) fn new(home: Home, counters: Arc<Counters>, budget: Budget, keep: Arc<Keep>, begun: Begun) -> Self {
+        let Begun { recorder, devices, proxy, entry } = begun;
         let parts = Parts {
             entry,
             devices,
