@@ -144,6 +144,8 @@ fn a_full_session_counts_what_comes_and_labels_name_devices() {
             Seen::Ended => break,
         }
     }
+    // In the order of time, which is not that of numbers here.
+    seen.sort_unstable();
     assert_eq!((seen, tail.missed()), (vec![1, 4, 7], 0));
     assert!(rig.recorder.status().is_full);
     let entry = rig.finish();

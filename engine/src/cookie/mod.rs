@@ -5,7 +5,7 @@
 //!
 //! - [`date`]: the dates of `Expires`.
 //! - [`matching`]: which hosts and paths a cookie is for; public suffixes.
-//! - [`set`]: Set-Cookie.
+//! - [`set`]: the field Set-Cookie, parsed.
 
 pub mod date;
 pub mod matching;

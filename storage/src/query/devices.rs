@@ -59,7 +59,7 @@ impl DeviceRow {
         self.last_seen = self.last_seen.max(Some(at));
     }
 
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: &Self) {
         self.exchanges += other.exchanges;
         self.request_bytes += other.request_bytes;
         self.response_bytes += other.response_bytes;
@@ -118,7 +118,7 @@ pub(crate) fn devices(exchanges: &mut Source, connections: &mut Source) -> Resul
         .for_each(|(name, row)| {
             let there = device(&mut devices, &name);
             let counted = std::mem::replace(there, row);
-            there.merge(counted);
+            there.merge(&counted);
         });
     let mut rows: Vec<DeviceRow> = devices.into_iter().map(|(name, row)| DeviceRow { device: name, ..row }).collect();
     rows.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.device.cmp(&b.device)));
@@ -155,7 +155,7 @@ fn from_exchanges(source: &Source) -> Result<Devices, PartError> {
                 None => (0..found.batch.num_rows()).for_each(&mut add),
             }
             for (word, counted) in by_word.into_iter().enumerate().filter(|(_, row)| row.exchanges > 0) {
-                device(devices, values.value(word)).merge(counted);
+                device(devices, values.value(word)).merge(&counted);
             }
             Ok(())
         })
@@ -163,7 +163,7 @@ fn from_exchanges(source: &Source) -> Result<Devices, PartError> {
     })?;
     let mut all = Devices::new();
     for (name, row) in found.into_iter().flatten() {
-        device(&mut all, &name).merge(row);
+        device(&mut all, &name).merge(&row);
     }
     Ok(all)
 }

@@ -252,7 +252,7 @@ impl Counts {
 
     /// Counts rows by the values of a column.
     pub(crate) fn add_by(&mut self, by: GroupBy, batch: &RecordBatch, measures: &[Measure]) -> Result<(), ArrowError> {
-        self.each_key(by, batch, measures, |counts, key, measure| counts.add(key, measure))
+        self.each_key(by, batch, measures, Self::add)
     }
 
     /// Hands the key of each row to `each`.

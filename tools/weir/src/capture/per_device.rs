@@ -161,7 +161,7 @@ impl Router {
                 Record::Connection(_) => Layer::Connections,
                 Record::Message(_) => Layer::Messages,
             };
-            match self.device_of(&record).and_then(|device| self.outlet(device)) {
+            match self.device_of(&record).and_then(|device| self.outlet(&device)) {
                 Some(outlet) => {
                     routed[layer as usize] += 1;
                     if let Some(batch) = outlet.push(record) {
@@ -196,14 +196,14 @@ impl Router {
     }
 
     /// The way into the session of a device, which is begun when it is new.
-    fn outlet(&mut self, device: String) -> Option<&mut Outlet> {
-        if !self.outlets.contains_key(&device) {
+    fn outlet(&mut self, device: &str) -> Option<&mut Outlet> {
+        if !self.outlets.contains_key(device) {
             if self.outlets.len() >= MOST {
                 return None;
             }
-            match self.begin(&device) {
+            match self.begin(device) {
                 Ok(outlet) => {
-                    self.outlets.insert(device.clone(), outlet);
+                    self.outlets.insert(device.to_owned(), outlet);
                 }
                 Err(error) => {
                     tracing::warn!("device {device} stays in the session of the capture: {error}");
@@ -211,7 +211,7 @@ impl Router {
                 }
             }
         }
-        self.outlets.get_mut(&device)
+        self.outlets.get_mut(device)
     }
 
     fn begin(&self, device: &str) -> Result<Outlet, StorageError> {

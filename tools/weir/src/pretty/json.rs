@@ -43,7 +43,7 @@ fn spread(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 5 / 4);
     let mut depth = 0_usize;
     let (mut in_string, mut escaped) = (false, false);
-    let mut chars = text.chars().filter(|c| in_any(*c)).peekable();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if in_string {
             out.push(c);
@@ -57,7 +57,7 @@ fn spread(text: &str) -> String {
             }
             '{' | '[' => {
                 out.push(c);
-                while chars.peek().is_some_and(|next| next.is_ascii_whitespace()) {
+                while chars.peek().is_some_and(char::is_ascii_whitespace) {
                     chars.next();
                 }
                 if matches!(chars.peek(), Some('}' | ']')) {
@@ -82,11 +82,6 @@ fn spread(text: &str) -> String {
         }
     }
     out
-}
-
-/// Every character is looked at; a byte order mark at the start is no part of the text.
-fn in_any(c: char) -> bool {
-    c != '\u{feff}'
 }
 
 fn new_line(out: &mut String, depth: usize) {
