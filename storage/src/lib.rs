@@ -14,11 +14,13 @@
 //! - [`recovery`]: sessions whose writer died, merged and closed.
 //! - [`recorder`]: from the proxy's queue to parts on disk, while a session runs.
 //! - [`query`]: the overview, requests, bodies, messages and connections of a session.
+//! - [`export`]: any selection of them as Postman collections, HAR, curl lines and other formats.
 
 pub mod catalogue;
 mod columns;
 mod compaction;
 pub mod error;
+pub mod export;
 mod files;
 pub mod home;
 pub mod lock;
@@ -34,6 +36,7 @@ pub mod time;
 
 pub use catalogue::Catalogue;
 pub use error::StorageError;
+pub use export::{ExportFormat, ExportOptions, GroupFolders, Output, Report, export};
 pub use home::Home;
 pub use parts::{Part, list_parts, open_parts};
 pub use query::{

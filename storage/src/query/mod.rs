@@ -12,15 +12,15 @@
 
 pub mod cell;
 pub mod evaluate;
-mod file;
+pub(crate) mod file;
 pub mod group;
 pub mod lookup;
 pub mod overview;
 pub mod prune;
 pub mod requests;
 pub mod rows;
-mod scan;
-mod source;
+pub(crate) mod scan;
+pub(crate) mod source;
 pub mod top;
 
 pub use cell::{HashHex, HeaderLine};
@@ -55,7 +55,7 @@ impl Session {
         &self.entry
     }
 
-    fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
+    pub(crate) fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
         Source::open(&self.home, &self.entry.id, table, page_index)
     }
 

@@ -5,6 +5,7 @@
 
 mod ca;
 mod control;
+mod export;
 mod generate;
 mod ledger;
 mod overview;
@@ -96,6 +97,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
         Command::Overview(args) => overview::run(&args, &home()?, out),
         Command::Requests(args) => requests::run(&args, &home()?, out),
         Command::Show(args) => show::run(&args, &home()?, out),
+        Command::Export(args) => export::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
         Command::Doctor => doctor::run(&home()?, out),
