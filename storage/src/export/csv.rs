@@ -115,9 +115,14 @@ fn lines(headers: &[HeaderLine]) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&line.name);
-        text.push_str(": ");
-        text.push_str(&line.value);
+        // A line break in a value must not look like another header.
+        for part in [&*line.name, ": ", &line.value] {
+            text.extend(part.chars().map(|c| match c {
+                '\r' => '\u{240d}',
+                '\n' => '\u{240a}',
+                c => c,
+            }));
+        }
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Sorted items into nested folders.
 //!
-//! The key of an item says behind which folder of an existing collection it comes (0 in a new one), in which new
+//! The key of an item says into which folder of an existing collection it goes (or into the collection itself), in which new
 //! folders, and its number: items that share folders stand together, and each folder is written once.
 
 use std::io::{self, Write};
@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::export::sorter::Sorted;
+
+/// The number of the collection itself: it ends after all folders in it.
+pub(super) const ROOT: u32 = u32::MAX;
 
 /// Where an item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

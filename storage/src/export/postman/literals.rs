@@ -20,9 +20,18 @@ const MAX_NAME: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Literals {
     names: BTreeSet<String>,
+    /// Variables that a collection has already, with values of its own.
+    taken: BTreeSet<String>,
 }
 
 impl Literals {
+    /// With the variables of an existing collection.
+    pub(super) fn beside(variables: &[Value]) -> Self {
+        let is_other = |variable: &&Value| variable["key"].as_str().is_some_and(|key| variable["value"] != itself(key));
+        let taken = variables.iter().filter(is_other).filter_map(|variable| variable["key"].as_str());
+        Self { taken: taken.map(str::to_owned).collect(), names: BTreeSet::new() }
+    }
+
     /// Notes the names in the texts of a request; past the limits the braces are parted.
     pub(super) fn escape(&mut self, value: &mut Value, report: &mut Report) {
         match value {
@@ -47,7 +56,9 @@ impl Literals {
             if let Some(start) = before.rfind('{').filter(|start| before[..*start].ends_with('{')) {
                 let name = &before[start + 1..];
                 if !name.is_empty() && !name.contains('}') {
-                    let fits = name.len() <= MAX_NAME && (self.names.len() < MAX_NAMES || self.names.contains(name));
+                    let fits = name.len() <= MAX_NAME
+                        && !self.taken.contains(name)
+                        && (self.names.len() < MAX_NAMES || self.names.contains(name));
                     if fits {
                         self.names.insert(name.to_owned());
                     } else {
@@ -62,9 +73,14 @@ impl Literals {
 
     /// Their definitions.
     pub(super) fn variables(&self) -> Vec<Value> {
-        let variable = |name: &String| json!({"key": name, "value": format!("{{{{{name}}}}}"), "description": "captured text, kept as it is by weir"});
+        let variable = |name: &String| json!({"key": name, "value": itself(name), "description": "captured text, kept as it is by weir"});
         self.names.iter().map(variable).collect()
     }
+}
+
+/// `{{name}}`.
+fn itself(name: &str) -> String {
+    format!("{{{{{name}}}}}")
 }
 
 #[cfg(test)]
@@ -85,5 +101,9 @@ mod tests {
         literals.escape(&mut long, &mut report);
         assert!(long.as_str().is_some_and(|text| text.starts_with("{ {n")));
         assert_eq!(report.notes[&Reason::VariableBroken], 1);
+        let mut beside = Literals::beside(&[json!({"key": "x", "value": "1"}), json!({"key": "y", "value": "{{y}}"})]);
+        let mut value = json!(["{{x}}", "{{y}}"]);
+        beside.escape(&mut value, &mut report);
+        assert_eq!(value, json!(["{ {x}}", "{{y}}"]));
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, value::RawValue};
 
-use super::folders::{Ahead, Place, write_items};
+use super::folders::{Ahead, Place, ROOT, write_items};
 use crate::error::StorageError;
 
 /// What is known of an existing collection.
@@ -29,19 +29,25 @@ pub(super) struct Existing {
     ids: HashSet<u128>,
     /// Items without an id, and how many of each.
     others: HashMap<u128, u32>,
+    variables: Vec<Value>,
 }
 
 impl Existing {
+    /// Its variables.
+    pub(super) fn variables(&self) -> &[Value] {
+        &self.variables
+    }
+
     /// Reads what is needed of it.
     pub(super) fn read(path: &Path) -> Result<Self, StorageError> {
         let mut walk = Walk { survey: Some(Survey::default()), ..Walk::default() };
         walk.run(path).map_err(|problem| StorageError::NotACollection { path: path.to_owned(), problem })?;
-        let Survey { folders, ids, others, has_items, is_collection } = walk.survey.unwrap_or_default();
+        let Survey { folders, ids, others, variables, has_items, is_collection } = walk.survey.unwrap_or_default();
         if !has_items || !is_collection {
             let problem = "it has no list of items, or says to be of another format".to_owned();
             return Err(StorageError::NotACollection { path: path.to_owned(), problem });
         }
-        Ok(Self { path: path.to_owned(), folders, ids, others })
+        Ok(Self { path: path.to_owned(), folders, ids, others, variables })
     }
 
     /// Whether it has an item. One without an id counts once.
@@ -65,7 +71,7 @@ impl Existing {
                 return Place { after, folders: folders[depth..].to_vec() };
             }
         }
-        Place { after: 0, folders }
+        Place { after: ROOT, folders }
     }
 
     /// Writes it with the new items and variables.
@@ -109,6 +115,7 @@ struct Survey {
     folders: HashMap<Vec<String>, u32>,
     ids: HashSet<u128>,
     others: HashMap<u128, u32>,
+    variables: Vec<Value>,
     has_items: bool,
     is_collection: bool,
 }
@@ -127,7 +134,7 @@ struct Walk<'a> {
     copy: Option<Copy<'a>>,
     /// Names of the folders around; `None`: one whose name stands behind its items.
     path: Vec<Option<String>>,
-    /// Folders that have ended; those come after the collection itself, which is 0.
+    /// Folders that have ended: their numbers.
     ended: u32,
 }
 
@@ -149,7 +156,7 @@ impl Walk<'_> {
     /// The end of the items of the folder we are in: its number, and room for new items.
     fn end_of_items(&mut self, depth: usize, is_empty: bool) -> Result<(), ()> {
         let number = if depth == 0 {
-            0
+            ROOT
         } else {
             self.ended += 1;
             self.ended
@@ -227,6 +234,11 @@ impl<'de> Visitor<'de> for Element<'_, '_> {
                     let name = serde_json::from_str(raw.get()).ok();
                     if let Some(last) = walk.path.last_mut() {
                         *last = name;
+                    }
+                }
+                "variable" if depth == 0 => {
+                    if let Some(survey) = &mut walk.survey {
+                        survey.variables = serde_json::from_str(raw.get()).map_err(A::Error::custom)?;
                     }
                 }
                 "id" => id = serde_json::from_str::<String>(raw.get()).ok(),

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::{example::phrase, item::ItemMaker};
 use self::{
-    folders::{Place, write_items},
+    folders::{Place, ROOT, write_items},
     literals::Literals,
     merge::Existing,
 };
@@ -60,7 +60,9 @@ impl Postman {
         Ok(Self {
             maker: ItemMaker::new(session, options, beside),
             sorter: Sorter::new(scratch),
-            literals: Literals::default(),
+            literals: existing
+                .as_ref()
+                .map_or_else(Literals::default, |existing| Literals::beside(existing.variables())),
             existing,
             session: session.clone(),
         })
@@ -86,7 +88,7 @@ impl Format for Postman {
             }
         };
         self.literals.escape(&mut made.document["request"], report);
-        let mut place = Place { after: 0, folders: made.folders };
+        let mut place = Place { after: ROOT, folders: made.folders };
         if let Some(existing) = &mut self.existing {
             if existing.has(&made.document) {
                 report.note(Reason::AlreadyThere);
@@ -106,7 +108,7 @@ impl Format for Postman {
             return existing.write(&mut sorted, variables, out);
         }
         write!(out, "{{\n\t\"info\": {},\n\t\"item\": [", self.info(report))?;
-        write_items(&mut sorted, 0, 2, true, out)?;
+        write_items(&mut sorted, ROOT, 2, true, out)?;
         out.write_all(b"\n\t]")?;
         if !variables.is_empty() {
             write!(out, ",\n\t\"variable\": {}", Value::from(variables))?;
