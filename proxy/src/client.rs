@@ -23,11 +23,13 @@ use crate::{
     hooks::{Alpn, Interception, Upstream},
     http1::{
         pool::{Origin, Server},
-        serve::{self, End, Scope},
+        route::Scope,
+        serve::{self, End},
         wire::{Wire, WireError},
     },
     http2,
     stream::Stream,
+    tls::hello::sni_of,
     tunnel,
     watch::Watch,
 };
@@ -46,6 +48,8 @@ pub struct Client {
     opened: Instant,
     row: RefCell<Connection>,
     exchanges: Cell<u64>,
+    /// Where the last request that named its whole URL went.
+    last_origin: RefCell<Option<Rc<Origin>>>,
 }
 
 /// How long a client may be silent after CONNECT before the server is asked whether it speaks first.
@@ -65,6 +69,7 @@ impl Client {
             opened: Instant::now(),
             row: RefCell::new(row),
             exchanges: Cell::new(0),
+            last_origin: RefCell::default(),
             core,
         })
     }
@@ -80,6 +85,7 @@ impl Client {
             opened: self.opened,
             row: RefCell::default(),
             exchanges: Cell::new(0),
+            last_origin: RefCell::default(),
             core: Rc::clone(&self.core),
         })
     }
@@ -93,6 +99,25 @@ impl Client {
     pub fn begin_exchange(&self) -> u64 {
         self.exchanges.set(self.exchanges.get() + 1);
         self.core.shared.ids.next_exchange()
+    }
+
+    /// An origin; the same one as for the request before, mostly.
+    #[must_use]
+    pub fn origin(&self, secure: bool, host: &str, port: u16) -> Rc<Origin> {
+        let mut last = self.last_origin.borrow_mut();
+        match &*last {
+            Some(last) if last.secure == secure && last.port == port && *last.host == *host => Rc::clone(last),
+            _ => Rc::clone(last.insert(Rc::new(Origin { secure, host: host.into(), port, name: None }))),
+        }
+    }
+
+    /// Notes where the connection's first request goes.
+    pub fn leads_to(&self, origin: &Origin) {
+        let mut row = self.row.borrow_mut();
+        if row.domain.is_none() {
+            row.domain = Some(origin.host.clone());
+            row.port = origin.port;
+        }
     }
 
     /// Adds bytes from and to the client.
@@ -201,8 +226,8 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
     match (first, interceptor) {
         (First::Http, _) => {
             drop(server);
-            let scope =
-                Scope::Origin { origin: Origin { secure: false, host, port, name: None }, authority, failure: None };
+            let origin = Rc::new(Origin { secure: false, host, port, name: None });
+            let scope = Scope::Origin { origin, authority, failure: None };
             serve::serve(client, into_stream(client, wire), &scope).await;
         }
         (First::Tls, Some(interceptor)) if !passes => {
@@ -220,6 +245,10 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
         }
         (first, _) => {
             let kind = if first == First::Tls { ConnectionKind::Passthrough } else { ConnectionKind::Tunnel };
+            if first == First::Tls {
+                let sni = wire.with_ahead(|ahead| sni_of(ahead));
+                client.row(|row| row.sni = sni);
+            }
             let stream = into_stream(client, wire);
             pass_through(client, stream, server, &host, port, kind).await;
         }
@@ -306,9 +335,9 @@ pub async fn serve_decrypted(
                 server.connect_us = upstream.connect_us;
                 server.tls_us = Some(upstream.secured.tls_us);
                 server.tls = Some(upstream.secured.tls);
-                client.core.pool.put(&origin, server, now_ms);
+                client.core.pool.put(&origin, Box::new(server), now_ms);
             }
-            serve::serve(client, stream, &Scope::Origin { origin, authority, failure }).await;
+            serve::serve(client, stream, &Scope::Origin { origin: Rc::new(origin), authority, failure }).await;
         }
         Alpn::Http2 => http2::serve::serve(client, stream, origin, upstream, failure).await,
     }

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
@@ -91,8 +91,10 @@ impl Shared {
 pub struct Core {
     /// What all workers share.
     pub shared: Arc<Shared>,
-    /// The clock and the deadlines.
+    /// The clock of deadlines, and the deadlines.
     pub watches: Rc<Watches>,
+    /// The time of day.
+    pub clock: Clock,
     /// Idle upstream connections.
     pub pool: Pool,
     /// HTTP/2 connections to servers.
@@ -120,6 +122,7 @@ impl Core {
     pub fn new(shared: Arc<Shared>, outlet: Outlet) -> Rc<Self> {
         Rc::new(Self {
             watches: Rc::new(Watches::default()),
+            clock: Clock::default(),
             pool: Pool::new(shared.config.limits.pool_per_origin, &shared.config.upstream.timeouts),
             http2: Links::new(Http2Limits::default().max_connections_per_origin),
             names: NameCache::default(),
@@ -218,6 +221,36 @@ impl Core {
         if buffer.capacity() <= SPARE_BYTES && spare.len() < SPARE_COUNT {
             buffer.clear();
             spare.push(buffer);
+        }
+    }
+}
+
+/// Times of day for monotonic instants: the wall clock is asked once a tick, not once a request.
+#[derive(Debug)]
+pub struct Clock {
+    anchor: Cell<(Instant, i64)>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { anchor: Cell::new((Instant::now(), now_us())) }
+    }
+}
+
+impl Clock {
+    /// Follows the wall clock, which may have been set; called by the tick.
+    pub fn set(&self) {
+        self.anchor.set((Instant::now(), now_us()));
+    }
+
+    /// An instant in microseconds since the Unix epoch.
+    #[must_use]
+    pub fn at_us(&self, instant: Instant) -> i64 {
+        let (anchor, anchor_us) = self.anchor.get();
+        let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        match instant.checked_duration_since(anchor) {
+            Some(after) => anchor_us.saturating_add(micros(after)),
+            None => anchor_us.saturating_sub(micros(anchor.duration_since(instant))),
         }
     }
 }

@@ -78,7 +78,13 @@ impl NameCache {
 /// Microseconds since an instant.
 #[must_use]
 pub fn elapsed_us(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+    micros(since.elapsed())
+}
+
+/// A duration in microseconds.
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Connects to a server, through the upstream proxy when there is one.

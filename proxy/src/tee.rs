@@ -85,12 +85,12 @@ impl Tee {
     }
 
     /// Takes note of bytes that were passed on; what is kept is charged to the reservation.
-    pub fn push(&mut self, bytes: &Bytes, budget: &Budget, reservation: &mut Option<Reservation>) {
+    pub fn push(&mut self, mut bytes: Bytes, budget: &Budget, reservation: &mut Option<Reservation>) {
         self.size += bytes.len() as u64;
         match &mut self.mode {
             Mode::Count => {}
             Mode::Hash(hasher) => {
-                hasher.update(bytes);
+                hasher.update(&bytes);
             }
             Mode::Keep if self.cut.is_some() => {}
             Mode::Keep => {
@@ -100,10 +100,11 @@ impl Tee {
                     self.cut = Some(Fault::MemoryLimit);
                     return;
                 }
-                self.content.push(bytes.slice(..kept));
                 if kept < bytes.len() {
                     self.cut = Some(Fault::BodyLimit);
+                    bytes.truncate(kept);
                 }
+                self.content.push(bytes);
             }
         }
     }
@@ -164,15 +165,15 @@ mod tests {
         let budget = Budget::new(100);
         let mut reservation = None;
         let mut tee = Tee::request(&config);
-        tee.push(&Bytes::from_static(b"1234"), &budget, &mut reservation);
-        tee.push(&Bytes::from_static(b"5678"), &budget, &mut reservation);
-        tee.push(&Bytes::from_static(b"9"), &budget, &mut reservation);
+        tee.push(Bytes::from_static(b"1234"), &budget, &mut reservation);
+        tee.push(Bytes::from_static(b"5678"), &budget, &mut reservation);
+        tee.push(Bytes::from_static(b"9"), &budget, &mut reservation);
         assert_eq!((tee.cut(), budget.used()), (Some(Fault::BodyLimit), 6));
         let body = tee.finish(true);
         assert_eq!((body.state, body.size, body.content.len()), (BodyState::Truncated, 9, 6));
 
         let mut tee = Tee::request(&config);
-        tee.push(&Bytes::from_static(b"123"), &Budget::new(2), &mut None);
+        tee.push(Bytes::from_static(b"123"), &Budget::new(2), &mut None);
         assert_eq!(tee.cut(), Some(Fault::MemoryLimit));
     }
 
@@ -180,7 +181,7 @@ mod tests {
     fn media_is_hashed_only() {
         let config = ProxyConfig::default();
         let mut tee = Tee::response(&config, &Headers::from_pairs([("content-type", "image/png")]));
-        tee.push(&Bytes::from_static(b"png"), &Budget::new(0), &mut None);
+        tee.push(Bytes::from_static(b"png"), &Budget::new(0), &mut None);
         let body = tee.finish(true);
         assert_eq!((body.state, body.hash), (BodyState::SkippedMedia, Some(*blake3::hash(b"png").as_bytes())));
         assert!(body.content.is_empty());

@@ -77,6 +77,7 @@ async fn serve(core: &Rc<Core>, listener: tokio::net::TcpListener, mut stop: wat
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 core.watches.tick(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+                core.clock.set();
                 core.publish();
                 if ticks.is_multiple_of(SWEEP) {
                     core.pool.sweep(core.watches.now_ms(), &core.slabs);

@@ -13,10 +13,23 @@ pub struct Url {
     text: ByteString,
     scheme: &'static str,
     /// Host, lower case, without port, IPv6 without brackets.
-    domain: ByteString,
+    domain: Domain,
     port: u16,
     path: Range<u32>,
     query: Option<Range<u32>>,
+}
+
+/// A domain, mostly as it stands in the URL: no share of the buffer of its own, whose count other threads change too.
+#[derive(Debug, Clone)]
+enum Domain {
+    Within(Range<u32>),
+    Lowered(Box<str>),
+}
+
+impl Default for Domain {
+    fn default() -> Self {
+        Self::Within(0..0)
+    }
 }
 
 impl Url {
@@ -26,7 +39,7 @@ impl Url {
     /// `None` when it has no known scheme, no host, or a port that is none.
     #[must_use]
     pub fn parse(text: ByteString) -> Option<Self> {
-        let after_scheme = memchr::memmem::find(text.as_bytes(), b"://")?;
+        let after_scheme = scheme_end(text.as_bytes())?;
         let scheme = known_scheme(&text[..after_scheme])?;
         let authority_start = after_scheme + 3;
         let rest = &text.as_bytes()[authority_start..];
@@ -38,7 +51,7 @@ impl Url {
         if host.is_empty() {
             return None;
         }
-        let domain = lower(&text, host);
+        let domain = lower(host, host.as_ptr().addr() - text.as_ptr().addr());
         let port = port.unwrap_or(default_port(scheme));
         Some(Self::with_parts(text, scheme, domain, port, authority_end))
     }
@@ -63,19 +76,21 @@ impl Url {
         text.push_str("://");
         // The default port says nothing: `https://a:443/` and `https://a/` are one URL (RFC 9110 §4.2.3).
         if port == default_port(scheme) {
-            text.push_str(authority.strip_suffix(&format!(":{port}")).unwrap_or(authority));
+            let said = if port == 443 { ":443" } else { ":80" };
+            text.push_str(authority.strip_suffix(said).unwrap_or(authority));
         } else {
             text.push_str(authority);
         }
         let authority_end = text.len();
         text.push_str(slash);
         text.push_str(target_path);
-        let text = ByteString::from(text);
-        let domain = lower(&text, host);
-        Some(Self::with_parts(text, scheme, domain, port, authority_end))
+        // `host` begins the authority, behind a bracket perhaps.
+        let host_start = scheme.len() + 3 + (host.as_ptr().addr() - authority.as_ptr().addr());
+        let domain = lower(host, host_start);
+        Some(Self::with_parts(text.into(), scheme, domain, port, authority_end))
     }
 
-    fn with_parts(text: ByteString, scheme: &'static str, domain: ByteString, port: u16, path_start: usize) -> Self {
+    fn with_parts(text: ByteString, scheme: &'static str, domain: Domain, port: u16, path_start: usize) -> Self {
         let bytes = text.as_bytes();
         let end = memchr::memchr(b'#', &bytes[path_start..]).map_or(bytes.len(), |at| path_start + at);
         let question = memchr::memchr(b'?', &bytes[path_start..end]).map(|at| path_start + at);
@@ -100,7 +115,17 @@ impl Url {
     /// Host, lower case, without port; IPv6 addresses without brackets.
     #[must_use]
     pub fn domain(&self) -> &str {
-        &self.domain
+        match &self.domain {
+            Domain::Within(range) => self.text.get(range.start as usize..range.end as usize).unwrap_or_default(),
+            Domain::Lowered(domain) => domain,
+        }
+    }
+
+    /// Where the authority ends and the path (or the query, or nothing) begins, in bytes of
+    /// [`as_str`](Self::as_str).
+    #[must_use]
+    pub fn path_start(&self) -> usize {
+        self.path.start as usize
     }
 
     /// Port, the scheme's default where none was given.
@@ -126,6 +151,13 @@ impl Url {
             .and_then(|range| self.text.get(range.start as usize..range.end as usize))
             .unwrap_or_default()
     }
+}
+
+/// Where the scheme of an absolute URL ends: before the first `://`, which no scheme has a colon before
+/// (RFC 3986 §3.1).
+#[must_use]
+pub fn scheme_end(url: &[u8]) -> Option<usize> {
+    memchr::memchr(b':', url).filter(|&colon| url[colon..].starts_with(b"://"))
 }
 
 fn known_scheme(scheme: &str) -> Option<&'static str> {
@@ -163,14 +195,13 @@ pub fn split_host_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-fn lower(text: &ByteString, part: &str) -> ByteString {
-    if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        part.to_ascii_lowercase().into()
-    } else if text.as_bytes().as_ptr_range().contains(&part.as_ptr()) {
-        text.slice_ref(part)
-    } else {
-        part.into()
+/// The domain that is `host`, which stands at `start` in the text.
+fn lower(host: &str, start: usize) -> Domain {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Domain::Lowered(host.to_ascii_lowercase().into());
     }
+    let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Domain::Within(narrow(start)..narrow(start + host.len()))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ impl Side {
     pub fn read_fault(self, error: &WireError) -> Fault {
         match (self, error) {
             (_, WireError::Interrupted(Interrupt::Stopped)) => Fault::Stopped,
+            (_, WireError::ClientGone) => Fault::ClientAborted,
             (Self::Client, WireError::Interrupted(Interrupt::Deadline)) => Fault::ClientTimeout,
             (Self::Client, _) => Fault::ClientClosed,
             (Self::Server, WireError::Interrupted(Interrupt::Deadline)) => Fault::ServerTimeout,
@@ -60,7 +61,7 @@ impl Side {
         match (self, error) {
             (_, WireError::Interrupted(Interrupt::Stopped)) => Fault::Stopped,
             (Self::Client, WireError::Interrupted(Interrupt::Deadline)) => Fault::ClientTimeout,
-            (Self::Client, _) => Fault::ClientAborted,
+            (Self::Client, _) | (_, WireError::ClientGone) => Fault::ClientAborted,
             (Self::Server, WireError::Interrupted(Interrupt::Deadline)) => Fault::ServerTimeout,
             (Self::Server, _) => Fault::ServerReset,
         }
@@ -178,7 +179,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads from `wire`; meanwhile the client's connection is watched for its end, which shortens the wait.
+/// Reads from `wire`; meanwhile the client's connection is watched for its end, which shortens the wait: a client
+/// that closed its sending side may still read, one that reset the connection does not.
+///
+/// # Errors
+/// [`WireError::ClientGone`] where the wait was for a client that left; otherwise what ended the reading.
 pub(super) async fn fill_watching(
     client: &Client,
     wire: &Wire,
@@ -186,6 +191,7 @@ pub(super) async fn fill_watching(
     bulk: bool,
 ) -> Result<usize, WireError> {
     let slabs = &client.core.slabs;
+    let watched_for = near;
     let mut near = near.filter(|near| near.is_drained());
     if near.is_some_and(Wire::ended) {
         client.watch.arm(HALF_CLOSED);
@@ -203,10 +209,14 @@ pub(super) async fn fill_watching(
                 Ok(0) => client.watch.arm(HALF_CLOSED),
                 // The next request, pipelined: it waits its turn.
                 Ok(_) => {}
-                Err(_) => return Poll::Ready(Err(WireError::Interrupted(Interrupt::Deadline))),
+                Err(_) => return Poll::Ready(Err(WireError::ClientGone)),
             }
         }
-        client.watch.poll_interrupt(cx).map(|interrupt| Err(WireError::Interrupted(interrupt)))
+        let left = watched_for.is_some_and(Wire::ended);
+        client.watch.poll_interrupt(cx).map(|interrupt| match interrupt {
+            Interrupt::Deadline if left => Err(WireError::ClientGone),
+            interrupt => Err(WireError::Interrupted(interrupt)),
+        })
     })
     .await
 }
@@ -360,7 +370,7 @@ impl RelayError {
 pub async fn relay(
     reader: &mut Reader<'_>,
     writer: &mut Writer<'_>,
-    mut seen: impl FnMut(&Bytes),
+    mut seen: impl FnMut(Bytes),
 ) -> Result<Option<Headers>, RelayError> {
     loop {
         let taken = match reader.take() {
@@ -374,7 +384,7 @@ pub async fn relay(
         match taken {
             Taken::Data(bytes) => {
                 writer.stage(&bytes).await.map_err(RelayError::Writing)?;
-                seen(&bytes);
+                seen(bytes);
             }
             Taken::More => {
                 writer.flush().await.map_err(RelayError::Writing)?;

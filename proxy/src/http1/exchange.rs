@@ -5,7 +5,6 @@
 
 use std::{cell::Cell, ops::Range, rc::Rc, task::Poll, time::Instant};
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 use weir_engine::record::{Direction, Fault, Flags, Protocol};
 
@@ -13,27 +12,20 @@ use super::{
     body::{self, Reader, RelayError, Side, Writer},
     head::{self, Framing, Request, Response},
     origin,
-    pool::{Origin, Server},
+    pool::Server,
+    route::Route,
     row::{Row, seen},
     wire::Wire,
 };
-use crate::{client::Client, dial::elapsed_us, failure::Failure, tee::Tee};
+use crate::{
+    client::Client,
+    dial::{elapsed_us, micros},
+    failure::Failure,
+    tee::Tee,
+};
 
 /// Interim responses passed on for one request; each resets the wait for the final one.
 pub const INTERIM_RESPONSES: usize = 64;
-
-/// Where a request goes, and how its head is written there.
-#[derive(Debug)]
-pub struct Route {
-    /// Whom to connect to.
-    pub origin: Origin,
-    /// Request target as it goes on.
-    pub target: Bytes,
-    /// A line to put first, in place of the client's Host.
-    pub host: Option<Bytes>,
-    /// Further lines, each with its end.
-    pub extra: Option<String>,
-}
 
 /// How an exchange ended, for the client's connection.
 #[derive(Debug)]
@@ -46,13 +38,8 @@ pub enum Outcome {
     Abort,
     /// Nothing was sent to the client yet: it gets a page that says why.
     Failed(Failure),
-    /// HTTP is over, other bytes follow in both directions.
-    Upgraded {
-        /// The connection to the server.
-        server: Box<Server>,
-        /// The response's head.
-        response: Box<Response>,
-    },
+    /// HTTP is over, other bytes follow in both directions on this connection to the server.
+    Upgraded(Box<Server>),
 }
 
 /// Forwards a request until its response has ended.
@@ -113,7 +100,7 @@ fn settle(
     request: &Request,
     route: &Route,
     row: &mut Row,
-    mut server: Server,
+    mut server: Box<Server>,
     result: Result<Done, Failed>,
     uploaded: Result<(), RelayError>,
 ) -> Outcome {
@@ -133,11 +120,11 @@ fn settle(
                 false => Outcome::Failed(fault.into()),
             }
         }
-        Ok(Done { response, upgraded: true, .. }) => {
+        Ok(Done { upgraded: true, .. }) => {
             row.exchange.flags.set(Flags::UPGRADED);
-            Outcome::Upgraded { server: Box::new(server), response }
+            Outcome::Upgraded(server)
         }
-        Ok(Done { response, keep, .. }) => {
+        Ok(Done { persistent, keep, .. }) => {
             server.served += 1;
             if let Err(error) = uploaded {
                 // The response came without the whole request: the server did not want it, or the client left.
@@ -146,7 +133,7 @@ fn settle(
                 }
                 return Outcome::Close;
             }
-            if response.persistent && server.wire.is_drained() && !server.wire.ended() {
+            if persistent && server.wire.is_drained() && !server.wire.ended() {
                 client.core.pool.put(&route.origin, server, client.core.watches.now_ms());
             }
             if keep && request.persistent() && !(near.ended() && near.is_drained()) {
@@ -160,7 +147,8 @@ fn settle(
 
 /// A response that was passed on whole.
 struct Done {
-    response: Box<Response>,
+    /// The server's connection stays open.
+    persistent: bool,
     /// The client's connection stays open as far as the response is concerned.
     keep: bool,
     upgraded: bool,
@@ -208,8 +196,12 @@ impl Attempt<'_> {
         }
         let config = self.client.core.config();
         let limit = config.limits.stored_message_bytes;
-        let mut tee =
-            Tee::request(config).finding_messages(Direction::Sent, &request.fields.headers, row.exchange.id, limit);
+        let mut tee = Tee::request(config).finding_messages(
+            Direction::Sent,
+            &row.exchange.request_headers,
+            row.exchange.id,
+            limit,
+        );
         let mut reader = Reader::new(self.client, self.near, Side::Client, request.framing);
         let reservation = std::mem::take(&mut row.reservation);
         let uploaded = {
@@ -243,7 +235,7 @@ impl Attempt<'_> {
     /// Reads response heads until the final one, passes it on with its body.
     async fn download(&self, row: &mut Row, near: Option<&Wire>) -> Result<Done, Failed> {
         let mut interim_responses = 0;
-        let (response, first) = loop {
+        let (mut response, first) = loop {
             let response = self.read_response(near).await?;
             let first = Instant::now();
             let interim = response.status < 200 && response.status != 101;
@@ -271,7 +263,7 @@ impl Attempt<'_> {
         let exchange = &mut row.exchange;
         exchange.status = Some(response.status);
         exchange.reason = response.reason();
-        exchange.response_headers = response.fields.headers.clone();
+        exchange.response_headers = std::mem::take(&mut response.fields.headers);
         exchange.timings.wait_us = self.sent.get().map(|sent| micros(first.saturating_duration_since(sent)));
         let upgraded = response.status == 101;
         if upgraded && !self.request.fields.upgrade {
@@ -299,24 +291,26 @@ impl Attempt<'_> {
             writer.flush().await.map_err(Failed::before)?;
             row.response_complete = true;
             row.exchange.timings.receive_us = Some(elapsed_us(first));
-            return Ok(Done { response: Box::new(response), keep, upgraded });
+            return Ok(Done { persistent: response.persistent, keep, upgraded });
         }
         let mut reader = Reader::new(self.client, self.far, Side::Server, framing).watching(near);
         let config = self.client.core.config();
-        let headers = &response.fields.headers;
+        let headers = &row.exchange.response_headers;
         let limit = config.limits.stored_message_bytes;
         let tee = Tee::response(config, headers);
         let tee = tee.finding_messages(Direction::Received, headers, row.exchange.id, limit);
         let tee = row.response.insert(tee);
         let reservation = &row.reservation;
         let relayed = body::relay(&mut reader, &mut writer, |bytes| seen(tee, self.client, reservation, bytes)).await;
-        row.exchange.timings.receive_us = Some(elapsed_us(first));
+        let ended = Instant::now();
+        row.ended = Some(ended);
+        row.exchange.timings.receive_us = Some(micros(ended.saturating_duration_since(first)));
         match relayed {
             Ok(trailers) => {
                 row.response_complete = true;
                 let exchange = &mut row.exchange;
                 Row::trailers(&mut exchange.response_headers, &mut exchange.flags, trailers.as_ref());
-                Ok(Done { response: Box::new(response), keep, upgraded })
+                Ok(Done { persistent: response.persistent, keep, upgraded })
             }
             Err(error) => Err(Failed { failure: error.fault().into(), begun: true }),
         }
@@ -348,15 +342,10 @@ impl Attempt<'_> {
             match body::fill_watching(self.client, self.far, near, false).await {
                 Ok(0) => return Err(Failed::before(Fault::ServerClosed)),
                 Ok(_) => self.heard.set(true),
-                Err(_) if self.near.ended() => return Err(Failed::before(Fault::ClientAborted)),
                 Err(error) => return Err(Failed::before(Side::Server.read_fault(&error))),
             }
         }
     }
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Runs both directions. The download decides: when it fails, or the client's side of the upload does, the
@@ -403,7 +392,7 @@ async fn both<T>(
 fn write_request(out: &mut Vec<u8>, request: &Request, route: &Route) {
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(&route.target);
+    out.extend_from_slice(route.target.bytes(request));
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let upgrading = request.fields.upgrade;
     let mut drop: SmallVec<[Range<usize>; 2]> = SmallVec::new();

@@ -5,13 +5,14 @@
 //! (RFC 9112 §6.3) and the field lines marked that end at this hop (RFC 9110 §7.6.1). What could be
 //! read in two ways is refused.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{borrow::Cow, mem::MaybeUninit, ops::Range};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 use weir_engine::record::{Fault, Headers, Protocol};
 
+use super::page;
 use crate::{config::Limits, failure::Failure};
 
 /// Field lines the parser has room for; [`Limits::header_count`] is bounded by it.
@@ -140,7 +141,7 @@ impl Request {
         };
         let at = |part: &[u8]| offset(&raw, part);
         let mut request = Self {
-            method: ByteString::try_from(raw.slice_ref(method.as_bytes())).unwrap_or_default(),
+            method: method_text(&raw, method),
             target: at(target.as_bytes()),
             protocol: if version == 0 { Protocol::Http10 } else { Protocol::Http11 },
             host: None,
@@ -166,7 +167,6 @@ impl Request {
     }
 
     fn read_fields(&mut self, lines: &[httparse::Header<'_>]) -> Result<(), Failure> {
-        let raw = self.fields.raw.clone();
         let mut named: SmallVec<[&[u8]; 2]> = SmallVec::new();
         for (index, line) in lines.iter().enumerate() {
             let (whole, value) = self.fields.add(lines, index);
@@ -198,6 +198,7 @@ impl Request {
         }
         // Credentials for this proxy are neither forwarded nor recorded.
         if self.credentials.is_some() {
+            let raw = self.fields.raw.clone();
             let mut headers = Headers::over(raw.clone(), lines.len());
             for line in lines.iter().filter(|line| !line.name.eq_ignore_ascii_case("proxy-authorization")) {
                 headers.push_range(offset(&raw, line.name.as_bytes()), offset(&raw, line.value));
@@ -208,7 +209,20 @@ impl Request {
         Ok(())
     }
 
-    /// The method as text.
+    /// The request target as text; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn target_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.fields.raw[self.target.clone()])
+    }
+
+    /// Whether the request target is a path or `*` (RFC 9112 §3.2.1, §3.2.4), with no authority in it.
+    #[must_use]
+    pub fn is_origin_form(&self) -> bool {
+        let target = &self.fields.raw[self.target.clone()];
+        target.starts_with(b"/") || target == b"*"
+    }
+
+    /// Whether the method is this one.
     #[must_use]
     pub fn is(&self, method: &str) -> bool {
         &*self.method == method
@@ -288,8 +302,13 @@ impl Response {
     /// The reason phrase as text, when there is one.
     #[must_use]
     pub fn reason(&self) -> Option<ByteString> {
-        let reason = self.fields.raw.slice(self.reason.clone());
-        if reason.is_empty() { None } else { Some(text(reason)) }
+        let reason = &self.fields.raw[self.reason.clone()];
+        let usual = page::phrase(self.status);
+        match reason {
+            [] => None,
+            reason if reason == usual.as_bytes() => Some(ByteString::from_static(usual)),
+            reason => Some(text(self.fields.raw.slice_ref(reason))),
+        }
     }
 }
 
@@ -472,6 +491,15 @@ fn length(value: &[u8]) -> Option<u64> {
     Some(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
+/// The method as text; one of RFC 9110 §9.3 takes no share of the buffer.
+fn method_text(raw: &Bytes, method: &str) -> ByteString {
+    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+    match KNOWN.into_iter().find(|known| *known == method) {
+        Some(known) => ByteString::from_static(known),
+        None => ByteString::try_from(raw.slice_ref(method.as_bytes())).unwrap_or_default(),
+    }
+}
+
 fn offset(raw: &Bytes, part: &[u8]) -> Range<usize> {
     // Both are addresses in the same buffer; an empty part may lie at its end.
     let start = (part.as_ptr().addr()).saturating_sub(raw.as_ptr().addr()).min(raw.len());
@@ -502,133 +530,5 @@ fn smuggling(request: bool, why: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(text: &str) -> Result<Request, Failure> {
-        Request::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default())
-    }
-
-    fn forwarded(text: &str) -> String {
-        let request = request(text).expect("parses");
-        let mut out = Vec::new();
-        request.fields.write(&mut out, false, &[]);
-        String::from_utf8(out).expect("text")
-    }
-
-    #[test]
-    fn smuggling_is_refused() {
-        let many_options = format!("Connection: {}\r\n", "x, ".repeat(65));
-        let table: [(&str, Fault); 23] = [
-            ("Content-Length: 5\r\nContent-Length: 6\r\n", Fault::RequestSmuggling),
-            ("Content-Length: 5\r\nContent-Length: 5\r\n", Fault::RequestSmuggling),
-            ("Content-Length: 5, 5\r\n", Fault::RequestSmuggling),
-            ("Content-Length: +5\r\n", Fault::RequestSmuggling),
-            ("Content-Length: 0x5\r\n", Fault::RequestSmuggling),
-            ("Content-Length: \r\n", Fault::RequestSmuggling),
-            ("Content-Length: 99999999999999999999\r\n", Fault::RequestSmuggling),
-            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding: chunked, gzip\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding: gzip\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding: xchunked\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding: chunked, chunked\r\n", Fault::RequestSmuggling),
-            ("Transfer-Encoding : chunked\r\n", Fault::ClientMalformed),
-            ("Content-Length : 5\r\n", Fault::ClientMalformed),
-            ("X: a\r\n b\r\n", Fault::ClientMalformed),
-            (" X: a\r\n", Fault::ClientMalformed),
-            ("X: a\nY: b\r\n", Fault::RequestSmuggling),
-            ("X: a\rY: b\r\n", Fault::ClientMalformed),
-            ("X: a\0b\r\n", Fault::ClientMalformed),
-            ("Host: b\r\n", Fault::RequestSmuggling),
-            ("nocolon\r\n", Fault::ClientMalformed),
-            (&many_options, Fault::ClientMalformed),
-        ];
-        for (lines, fault) in table {
-            let text = format!("POST http://a/ HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-            assert_eq!(request(&text).err().map(|failure| failure.fault), Some(fault), "{lines:?}");
-        }
-        let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(request(old).err().map(|failure| failure.fault), Some(Fault::RequestSmuggling));
-    }
-
-    #[test]
-    fn lines_of_this_hop_end_here() {
-        let text = "GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\nConnection: close, X-Mine, Host\r\n\
-                    x-MINE: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\nUpgrade: h2c\r\nProxy-Authorization: Basic x\r\n\
-                    Cookie: b\r\n\r\n";
-        assert_eq!(forwarded(text), "Host: a\r\nCookie: b\r\n");
-        let parsed = request(text).expect("parses");
-        assert!(!parsed.persistent());
-        assert!(parsed.fields.headers.get("proxy-authorization").is_none());
-        assert_eq!(parsed.fields.headers.len(), 8);
-        assert_eq!(
-            forwarded("GET / HTTP/1.1\r\nB: 2\r\na: 1\r\nTE: trailers\r\n\r\n"),
-            "B: 2\r\na: 1\r\nTE: trailers\r\n"
-        );
-        assert_eq!(forwarded("GET / HTTP/1.1\r\n\r\n"), "");
-    }
-
-    #[test]
-    fn upgrades_keep_their_lines() {
-        let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nKeep-Alive: 1\r\n\r\n";
-        let request = request(text).expect("parses");
-        let mut out = Vec::new();
-        request.fields.write(&mut out, true, &[]);
-        assert_eq!(out, b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
-        assert!(request.fields.upgrade);
-        let old = Request::parse(text.replace("1.1", "1.0").into_bytes().into(), &Limits::default());
-        assert!(!old.expect("parses").fields.upgrade, "HTTP/1.0 has no upgrades");
-    }
-
-    #[test]
-    fn framing_of_responses() {
-        let framing = |method: &str, head: &str| {
-            Response::parse(Bytes::copy_from_slice(head.as_bytes()), method, &Limits::default())
-                .map(|response| (response.framing, response.persistent))
-                .map_err(|failure| failure.fault)
-        };
-        assert_eq!(framing("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), Ok((Framing::Length(3), true)));
-        assert_eq!(framing("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"), Ok((Framing::None, true)));
-        assert_eq!(framing("GET", "HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n"), Ok((Framing::None, true)));
-        assert_eq!(framing("GET", "HTTP/1.1 200\r\n\r\n"), Ok((Framing::Close, false)));
-        assert_eq!(framing("GET", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n"), Ok((Framing::Length(3), false)));
-        assert_eq!(
-            framing("GET", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n"),
-            Ok((Framing::Length(3), true))
-        );
-        assert_eq!(
-            framing("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            Ok((Framing::Chunked, true))
-        );
-        for head in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        ] {
-            assert_eq!(framing("GET", head), Err(Fault::ResponseSmuggling), "{head}");
-        }
-        assert_eq!(framing("GET", "garbage\r\n\r\n"), Err(Fault::ServerMalformed));
-    }
-
-    #[test]
-    fn responses_without_a_body_do_not_announce_one() {
-        for status in ["204 No Content", "103 Early Hints"] {
-            let head = format!(
-                "HTTP/1.1 {status}\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: 2\r\nContent-Length: 5\r\nC: 3\r\n\r\n"
-            );
-            let response = Response::parse(head.into_bytes().into(), "GET", &Limits::default()).expect("parses");
-            let mut out = Vec::new();
-            response.fields.write(&mut out, false, &[]);
-            assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\n", "{status}");
-            assert_eq!(response.fields.headers.len(), 5, "the record has what was sent");
-        }
-    }
-
-    #[test]
-    fn ends_are_found() {
-        assert_eq!(find_end(b"a\r\nb\r\n\r\nc", 0), Some(8));
-        assert_eq!(find_end(b"a\n\nc", 0), Some(3));
-        assert_eq!(find_end(b"a\r\n\r", 0), None);
-    }
-}
+#[path = "head_tests.rs"]
+mod tests;

@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// Why there is none.
-pub async fn acquire(client: &Rc<Client>, origin: &Origin, fresh: bool) -> Result<Server, Failure> {
+pub async fn acquire(client: &Rc<Client>, origin: &Origin, fresh: bool) -> Result<Box<Server>, Failure> {
     let core = &client.core;
     let now_ms = core.watches.now_ms();
     if !fresh && let Some(server) = core.pool.take(origin, now_ms, &core.slabs) {
@@ -35,7 +35,7 @@ pub async fn acquire(client: &Rc<Client>, origin: &Origin, fresh: bool) -> Resul
         .guard(dial::dial(core, &origin.host, origin.port, purpose))
         .await
         .map_err(|interrupt| interrupted(interrupt, Fault::ConnectTimeout))??;
-    let mut server = Server::new(Wire::new(dialled.stream), dialled.address, now_ms);
+    let mut server = Box::new(Server::new(Wire::new(dialled.stream), dialled.address, now_ms));
     server.dns_us = dialled.dns_us;
     server.connect_us = dialled.connect_us;
     if !origin.secure {

@@ -77,8 +77,9 @@ const EMPTY_ORIGINS: usize = 1024;
 
 /// The idle connections.
 #[derive(Debug)]
+#[allow(clippy::vec_box, reason = "a connection goes in and out with each request: a pointer moves, not 300 bytes")]
 pub struct Pool {
-    idle: RefCell<HashMap<Origin, Vec<Server>, rustc_hash::FxBuildHasher>>,
+    idle: RefCell<HashMap<Origin, Vec<Box<Server>>, rustc_hash::FxBuildHasher>>,
     per_origin: usize,
     idle_ms: u64,
     age_ms: u64,
@@ -99,7 +100,7 @@ impl Pool {
 
     /// A usable idle connection.
     #[must_use]
-    pub fn take(&self, origin: &Origin, now_ms: u64, slabs: &Slabs) -> Option<Server> {
+    pub fn take(&self, origin: &Origin, now_ms: u64, slabs: &Slabs) -> Option<Box<Server>> {
         let mut idle = self.idle.borrow_mut();
         let servers = idle.get_mut(origin)?;
         while let Some(server) = servers.pop() {
@@ -116,7 +117,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next exchange.
-    pub fn put(&self, origin: &Origin, mut server: Server, now_ms: u64) {
+    pub fn put(&self, origin: &Origin, mut server: Box<Server>, now_ms: u64) {
         server.idle_since_ms = now_ms;
         let mut idle = self.idle.borrow_mut();
         match idle.get_mut(origin) {

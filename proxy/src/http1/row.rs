@@ -15,8 +15,7 @@ use weir_engine::{
 use crate::{
     client::Client,
     config::BodyPolicy,
-    core::now_us,
-    dial::elapsed_us,
+    dial::micros,
     tee::{Tee, charge},
 };
 
@@ -27,6 +26,8 @@ pub struct Row {
     pub exchange: Box<Exchange>,
     /// First byte of the request.
     pub started: Instant,
+    /// Last byte of the response, where the clock was asked then.
+    pub ended: Option<Instant>,
     /// Record of the request body.
     pub request: Option<Tee>,
     /// Record of the response body.
@@ -44,17 +45,17 @@ impl Row {
     #[must_use]
     pub fn begin(client: &Client, started: Instant) -> Self {
         client.core.exchange_opened();
-        let began = i64::try_from(elapsed_us(started)).unwrap_or(0);
         let exchange = Exchange {
             id: client.begin_exchange(),
             client: Some(client.address),
             connection: client.id,
-            started_us: now_us() - began,
+            started_us: client.core.clock.at_us(started),
             ..Exchange::default()
         };
         Self {
             exchange: Box::new(exchange),
             started,
+            ended: None,
             request: None,
             response: None,
             request_complete: false,
@@ -84,8 +85,18 @@ impl Row {
         }
     }
 
-    /// Hands the row over; waits while the recorder is behind (back-pressure).
-    pub async fn finish(mut self, client: &Client) {
+    /// Hands the row over; the future waits while the recorder is behind (back-pressure).
+    pub fn finish(self, client: &Client) -> impl Future<Output = ()> + use<'_> {
+        let core = &client.core;
+        let waiting = core.push(Record::Exchange(self.close(client)));
+        async move {
+            if let Some(batch) = waiting {
+                core.deliver(batch).await;
+            }
+        }
+    }
+
+    fn close(mut self, client: &Client) -> Box<Exchange> {
         let core = &client.core;
         let exchange = &mut self.exchange;
         for (tee, complete, body) in [
@@ -99,21 +110,22 @@ impl Row {
                 *body = tee.finish(complete);
             }
         }
-        exchange.timings.duration_us = Some(elapsed_us(self.started));
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        exchange.timings.duration_us = Some(micros(ended.saturating_duration_since(self.started)));
         let heads = exchange.request_headers.byte_len() + exchange.response_headers.byte_len();
         let mut reservation = self.reservation.borrow_mut().take();
         // Heads are small, and bounded by the queue: they are charged where there is room, never refused.
         let _ = charge(&core.shared.budget, &mut reservation, heads);
         exchange.reservation = reservation;
         core.exchange_closed();
-        core.record(Record::Exchange(self.exchange)).await;
+        self.exchange
     }
 }
 
 /// Notes a piece of a body that passed, and the messages in it.
-pub fn seen(tee: &mut Tee, client: &Client, reservation: &RefCell<Option<Reservation>>, bytes: &Bytes) {
+pub fn seen(tee: &mut Tee, client: &Client, reservation: &RefCell<Option<Reservation>>, bytes: Bytes) {
+    tee.tap(&bytes, |message| note_message(client, message));
     tee.push(bytes, &client.core.shared.budget, &mut reservation.borrow_mut());
-    tee.tap(bytes, |message| note_message(client, message));
 }
 
 /// Hands over a message that was found in a body: its payload as the policy says and the budget allows.

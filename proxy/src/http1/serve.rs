@@ -4,54 +4,30 @@
 //! request; [`End`], which tells whether the connection goes on as something else.
 
 use std::{
-    net::{IpAddr, SocketAddr},
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use bytestring::ByteString;
-use weir_engine::record::{
-    Body, Fault, Flags, Protocol, Url,
-    url::{default_port, split_host_port},
-};
+use weir_engine::record::{Body, Fault, Flags, Url, url::split_host_port};
 
 use super::{
     credentials,
-    exchange::{self, Outcome, Route},
+    exchange::{self, Outcome},
     head::{self, Framing, Request, text},
     page,
-    pool::Origin,
+    route::{self, Planned, Scope, url_of},
     row::Row,
     wire::{Wire, WireError},
 };
-use crate::{
-    client::Client, config::UpstreamProxy, dial, failure::Failure, hooks::Answer, message::RequestHead, stream::Stream,
-    tunnel, websocket,
-};
+use crate::{client::Client, failure::Failure, hooks::Answer, stream::Stream, tunnel, watch::Interrupt, websocket};
 
-/// The name under which the proxy itself answers.
-pub const OWN_NAME: &str = "weir.proxy";
 /// Bytes of a refused request that are read and thrown away, so that the refusal arrives.
 const LINGER_BYTES: u64 = 256 << 10;
 /// How long that may take.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// What requests on a connection are about.
-#[derive(Debug)]
-pub enum Scope {
-    /// The proxy's own listener: absolute-form, CONNECT, or the proxy itself.
-    Proxy,
-    /// Inside a CONNECT: everything goes to one origin.
-    Origin {
-        /// The origin.
-        origin: Origin,
-        /// Its authority as the client wrote it in CONNECT.
-        authority: ByteString,
-        /// Why it cannot be reached: every request is answered with this.
-        failure: Option<Failure>,
-    },
-}
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the next request is waited for before the connection counts as idle.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// How a connection's HTTP ended.
 #[derive(Debug)]
@@ -72,6 +48,7 @@ pub enum End {
 }
 
 enum Next {
+    /// The connection can carry another request.
     Request,
     Close,
     /// Close, but let the client read what it got first: it may still be sending.
@@ -87,34 +64,19 @@ enum Next {
 /// Serves requests until the connection ends, or stops being HTTP.
 pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
     let near = Wire::new(stream);
-    let mut first = true;
+    let limits = &client.core.config().limits;
+    let mut patience = Patience::First(limits.head_read);
     let next = loop {
-        let request = match read_request(client, &near, first).await {
-            Ok(Some(request)) => request,
-            Ok(None) => break Next::Close,
+        match read_request(client, &near, patience).await {
+            // Boxed while requests come: what an idle connection does not need it does not hold.
+            Ok(Asked::Request(read)) => match Box::pin(requests(client, &near, scope, read)).await {
+                Next::Request => {}
+                other => break other,
+            },
+            Ok(Asked::Silence | Asked::End) => break Next::Close,
             Err(refused) => break Box::pin(refuse_unread(client, &near, *refused)).await,
-        };
-        first = false;
-        let next = match request_row(client, scope, request) {
-            Planned::Forward { request, route, row } => Box::pin(forward(client, &near, request, route, row)).await,
-            Planned::Answer { request, row, answer } => {
-                Box::pin(respond(client, &near, Some(&request), row, answer)).await
-            }
-            Planned::Refuse { request, row, failure } => {
-                Box::pin(refuse(client, &near, Some(&request), row, &failure)).await
-            }
-            Planned::Connect { host, port, authority } => {
-                let opened = near.write(&client.watch, b"HTTP/1.1 200 Connection established\r\n\r\n").await;
-                match opened {
-                    Ok(()) => Next::Connect { host, port, authority },
-                    Err(_) => Next::Abort,
-                }
-            }
-        };
-        match next {
-            Next::Request => {}
-            other => break other,
         }
+        patience = Patience::Next(limits.client_idle);
     };
     let counts = near.take_counts();
     if !matches!(next, Next::Connect { .. }) {
@@ -137,11 +99,46 @@ pub async fn serve(client: &Rc<Client>, stream: Stream, scope: &Scope) -> End {
     End::Closed
 }
 
+/// Answers requests for as long as they follow each other; [`Next::Request`] when the client falls silent.
+async fn requests(client: &Rc<Client>, near: &Wire, scope: &Scope, mut read: Read) -> Next {
+    loop {
+        match answer(client, near, scope, read).await {
+            Next::Request => {}
+            other => return other,
+        }
+        match read_request(client, near, Patience::Next(BUSY)).await {
+            Ok(Asked::Request(next)) => read = next,
+            Ok(Asked::Silence) => return Next::Request,
+            Ok(Asked::End) => return Next::Close,
+            Err(refused) => return refuse_unread(client, near, *refused).await,
+        }
+    }
+}
+
 /// A request with when its first byte came.
 struct Read {
     request: Request,
     started: Instant,
     pipelined: bool,
+}
+
+/// What a client says between requests.
+#[allow(clippy::large_enum_variant, reason = "it is a request nearly always, and is not kept")]
+enum Asked {
+    Request(Read),
+    /// Nothing, for as long as was waited.
+    Silence,
+    /// That it is done, or that the connection failed.
+    End,
+}
+
+/// How long a request is waited for.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// The first one of a connection.
+    First(Duration),
+    /// One of those after it.
+    Next(Duration),
 }
 
 /// A request that could not be read.
@@ -152,16 +149,20 @@ struct Refused {
     tell: bool,
 }
 
-async fn read_request(client: &Client, near: &Wire, first: bool) -> Result<Option<Read>, Box<Refused>> {
+async fn read_request(client: &Client, near: &Wire, patience: Patience) -> Result<Asked, Box<Refused>> {
     let core = &client.core;
     let limits = &core.config().limits;
+    let (first, wait) = match patience {
+        Patience::First(wait) => (true, wait),
+        Patience::Next(wait) => (false, wait),
+    };
     let pipelined = !first && !near.is_drained();
     let mut started = (!near.is_drained()).then(Instant::now);
     let mut scanned = 0;
-    client.watch.arm_idle(if first { limits.head_read } else { limits.client_idle });
+    client.watch.arm_idle(wait);
     loop {
-        let at = started.unwrap_or_else(Instant::now);
-        let refused = |failure: Failure| Box::new(Refused { failure, started: at, tell: true });
+        let refused =
+            |failure: Failure| Box::new(Refused { failure, started: started.unwrap_or_else(Instant::now), tell: true });
         let found = near.with_ahead(|ahead| {
             // Empty lines before a request line are skipped (RFC 9112 §2.2).
             while scanned == 0 && matches!(ahead.first(), Some(b'\r' | b'\n')) {
@@ -182,17 +183,19 @@ async fn read_request(client: &Client, near: &Wire, first: bool) -> Result<Optio
             Err(fault) => return Err(refused(fault.into())),
             Ok(Some(raw)) => {
                 let request = Request::parse(raw, limits).map_err(refused)?;
-                return Ok(Some(Read { request, started: at, pipelined }));
+                let started = started.unwrap_or_else(Instant::now);
+                return Ok(Asked::Request(Read { request, started, pipelined }));
             }
             Ok(None) => {}
         }
         let read = near.fill(&core.slabs, &client.watch, false).await;
         let silent = near.is_drained();
         match read {
-            Ok(0) if silent => return Ok(None),
+            Ok(0) if silent => return Ok(Asked::End),
             Ok(0) => {
                 let failure = Fault::ClientClosed.into();
-                return Err(Box::new(Refused { failure, started: at, tell: false }));
+                let started = started.unwrap_or_else(Instant::now);
+                return Err(Box::new(Refused { failure, started, tell: false }));
             }
             Ok(_) => {
                 if started.is_none() {
@@ -200,11 +203,13 @@ async fn read_request(client: &Client, near: &Wire, first: bool) -> Result<Optio
                     client.watch.arm(limits.head_read);
                 }
             }
-            Err(_) if silent => return Ok(None),
+            Err(WireError::Interrupted(Interrupt::Deadline)) if silent => return Ok(Asked::Silence),
+            Err(_) if silent => return Ok(Asked::End),
             Err(error) => {
                 let tell = matches!(error, WireError::Interrupted(_));
                 let failure = client_fault(&error, true).into();
-                return Err(Box::new(Refused { failure, started: at, tell }));
+                let started = started.unwrap_or_else(Instant::now);
+                return Err(Box::new(Refused { failure, started, tell }));
             }
         }
     }
@@ -214,114 +219,85 @@ async fn read_request(client: &Client, near: &Wire, first: bool) -> Result<Optio
 #[must_use]
 pub fn client_fault(error: &WireError, within: bool) -> Fault {
     match error {
-        WireError::Interrupted(crate::watch::Interrupt::Stopped) => Fault::Stopped,
-        WireError::Interrupted(crate::watch::Interrupt::Deadline) => Fault::ClientTimeout,
+        WireError::Interrupted(Interrupt::Stopped) => Fault::Stopped,
+        WireError::Interrupted(Interrupt::Deadline) => Fault::ClientTimeout,
         WireError::Closed | WireError::Io(_) if within => Fault::ClientClosed,
-        WireError::Closed | WireError::Io(_) => Fault::ClientAborted,
+        WireError::Closed | WireError::Io(_) | WireError::ClientGone => Fault::ClientAborted,
     }
 }
 
-/// What is to be done with a request.
-enum Planned {
-    Forward { request: Request, route: Route, row: Row },
-    Answer { request: Request, row: Row, answer: Answer },
-    Refuse { request: Request, row: Row, failure: Failure },
-    Connect { host: ByteString, port: u16, authority: ByteString },
+/// Answers one request: by forwarding it, or by ourselves.
+async fn answer(client: &Rc<Client>, near: &Wire, scope: &Scope, read: Read) -> Next {
+    let Read { mut request, started, pipelined } = read;
+    let refused = match admit(client, scope, &request) {
+        Admitted::Connect { host, port } => {
+            let authority = text(request.fields.raw.slice(request.target.clone()));
+            let opened = near.write(&client.watch, b"HTTP/1.1 200 Connection established\r\n\r\n").await;
+            return match opened {
+                Ok(()) => Next::Connect { host, port, authority },
+                Err(_) => Next::Abort,
+            };
+        }
+        Admitted::Request => None,
+        Admitted::Refused(failure) => Some(failure),
+    };
+    let url = if request.is("CONNECT") { None } else { url_of(scope, &request) };
+    let known = url.is_some();
+    let mut row = begin(client, started, pipelined, &mut request, url.unwrap_or_default());
+    let planned = match refused {
+        Some(failure) => Planned::Refuse(failure),
+        None if known => route::plan(client, scope, &request, &row),
+        // A server would take what follows for another protocol, on a connection others are to use (RFC 9110 §9.3.6).
+        None if request.is("CONNECT") => {
+            route::refusal("CONNECT is for the proxy itself; its request target is host:port.")
+        }
+        None => route::refusal("The request target is not one a proxy can serve; use http://host/path or CONNECT."),
+    };
+    match planned {
+        Planned::Forward(route) => {
+            let outcome = exchange::forward(client, near, &request, &route, &mut row).await;
+            settle(client, near, &request, row, outcome).await
+        }
+        Planned::Answer(answer) => respond(client, near, Some(&request), row, answer).await,
+        Planned::Refuse(failure) => refuse(client, near, Some(&request), row, &failure).await,
+    }
 }
 
-fn request_row(client: &Rc<Client>, scope: &Scope, read: Read) -> Planned {
-    let Read { request, started, pipelined } = read;
-    let config = client.core.config();
-    let target = request.fields.raw.slice(request.target.clone());
-    let target_text = text(target.clone());
-    if let (Scope::Proxy, Some((user, password))) = (scope, &config.auth) {
+/// Whether a request may be looked at further.
+enum Admitted {
+    Request,
+    Connect { host: ByteString, port: u16 },
+    Refused(Failure),
+}
+
+fn admit(client: &Client, scope: &Scope, request: &Request) -> Admitted {
+    if !matches!(scope, Scope::Proxy) {
+        return Admitted::Request;
+    }
+    if let Some((user, password)) = &client.core.config().auth {
         let given = request.credentials.clone().map(|range| &request.fields.raw[range]);
         if !given.is_some_and(|given| credentials::is_basic(given, &credentials::basic(user, password))) {
-            let row =
-                begin(client, started, pipelined, &request, url_of(scope, &request, &target_text).unwrap_or_default());
-            return Planned::Refuse { request, row, failure: Fault::ProxyAuthRequired.into() };
+            return Admitted::Refused(Fault::ProxyAuthRequired.into());
         }
     }
-    if matches!(scope, Scope::Proxy) && request.is("CONNECT") {
-        return match split_host_port(&target_text) {
-            Some((host, Some(port))) if !host.is_empty() && port > 0 && request.framing == Framing::None => {
-                Planned::Connect { host: host.to_ascii_lowercase().into(), port, authority: target_text }
-            }
-            _ => {
-                let row = begin(client, started, pipelined, &request, Url::default());
-                let detail = "CONNECT wants host:port as its request target, and no body.";
-                Planned::Refuse { request, row, failure: Failure::new(Fault::ClientMalformed, detail) }
-            }
-        };
+    if !request.is("CONNECT") {
+        return Admitted::Request;
     }
-    let url = url_of(scope, &request, &target_text);
-    let row = begin(client, started, pipelined, &request, url.clone().unwrap_or_default());
-    let refuse = |request, row, detail: &'static str| Planned::Refuse {
-        request,
-        row,
-        failure: Failure::new(Fault::ClientMalformed, detail),
-    };
-    let Some(url) = url else {
-        return refuse(
-            request,
-            row,
-            "The request target is not one a proxy can serve; use http://host/path or CONNECT.",
-        );
-    };
-    // HTTP/1.1 requests have a Host (RFC 9112 §3.2).
-    if request.host.is_none() && request.protocol == Protocol::Http11 {
-        return refuse(request, row, "The request has no Host.");
-    }
-    if request.is("CONNECT") {
-        // A server would take what follows for another protocol, on a connection others are to use (RFC 9110 §9.3.6).
-        return refuse(request, row, "CONNECT is for the proxy itself; its request target is host:port.");
-    }
-    if request.host.clone().is_some_and(|range| !is_authority(&request.fields.raw[range])) {
-        return refuse(request, row, "The value of Host is not a host with an optional port.");
-    }
-    let absolute = !target.starts_with(b"/") && &target[..] != b"*";
-    if url.domain() == OWN_NAME || (matches!(scope, Scope::Proxy) && !absolute) {
-        return own_page(client, request, row, url, &target_text);
-    }
-    if let Scope::Origin { failure: Some(failure), .. } = scope {
-        return Planned::Refuse { failure: failure.clone(), request, row };
-    }
-    let origin = match scope {
-        Scope::Proxy => {
-            Origin { secure: url.scheme() == "https", host: url.domain().into(), port: url.port(), name: None }
+    let target = request.target_text();
+    match split_host_port(&target) {
+        Some((host, Some(port))) if !host.is_empty() && port > 0 && request.framing == Framing::None => {
+            Admitted::Connect { host: host.to_ascii_lowercase().into(), port }
         }
-        Scope::Origin { origin, .. } => origin.clone(),
-    };
-    client.row(|connection| {
-        if connection.domain.is_none() {
-            connection.domain = Some(origin.host.clone());
-            connection.port = origin.port;
+        _ => {
+            let detail = "CONNECT wants host:port as its request target, and no body.";
+            Admitted::Refused(Failure::new(Fault::ClientMalformed, detail))
         }
-    });
-    let mut route = Route { origin, target, host: None, extra: None };
-    if absolute {
-        to_origin_form(&request, &url, &target_text, &mut route);
-    } else if let (None, Scope::Origin { authority, .. }) = (&request.host, scope) {
-        // HTTP/1.0 may do without, but goes on as HTTP/1.1, which may not (RFC 9112 §3.2).
-        let port = format!(":{}", default_port(url.scheme()));
-        let authority = authority.strip_suffix(&port).unwrap_or(authority);
-        route.host = Some(Bytes::copy_from_slice(authority.as_bytes()));
     }
-    if let (Some(proxy), false) = (&config.upstream.proxy, route.origin.secure) {
-        // The proxy would dial for us what we refuse to dial ourselves, and the request go round for ever.
-        if let Ok(address) = url.domain().parse::<IpAddr>()
-            && let Err(failure) = dial::refuse_own(&client.core, SocketAddr::new(address, url.port()))
-        {
-            return Planned::Refuse { request, row, failure };
-        }
-        through_proxy(proxy, &url, &mut route);
-    }
-    Planned::Forward { request, route, row }
 }
 
-fn begin(client: &Client, started: Instant, pipelined: bool, request: &Request, url: Url) -> Row {
+fn begin(client: &Client, started: Instant, pipelined: bool, request: &mut Request, url: Url) -> Row {
     let mut row = Row::begin(client, started);
-    row.request(request.protocol, request.method.clone(), url, request.fields.headers.clone());
+    row.request(request.protocol, request.method.clone(), url, std::mem::take(&mut request.fields.headers));
     if pipelined {
         row.exchange.flags.set(Flags::PIPELINED);
     }
@@ -331,95 +307,9 @@ fn begin(client: &Client, started: Instant, pipelined: bool, request: &Request, 
     row
 }
 
-/// Whether a value of Host has nothing in it that others could read as more than `uri-host [":" port]` (RFC 9112 §3.2,
-/// RFC 3986 §3.2).
-fn is_authority(host: &[u8]) -> bool {
-    !host.iter().any(|byte| byte.is_ascii_whitespace() || b"/?#@\\,<>\"{}|^`".contains(byte))
-}
-
-/// The complete URL a request is about.
-fn url_of(scope: &Scope, request: &Request, target: &ByteString) -> Option<Url> {
-    let origin_form = target.starts_with('/') || &**target == "*";
-    match scope {
-        _ if !origin_form => Url::parse(target.clone()).filter(|url| matches!(url.scheme(), "http" | "https")),
-        Scope::Proxy => {
-            let host = request.host.clone().map(|range| text(request.fields.raw.slice(range)));
-            Url::from_parts("http", host.as_deref().filter(|host| !host.is_empty()).unwrap_or(OWN_NAME), target)
-        }
-        Scope::Origin { origin, authority, .. } => {
-            let scheme = if origin.secure { "https" } else { "http" };
-            let host = request.host.clone().map(|range| text(request.fields.raw.slice(range)));
-            Url::from_parts(scheme, host.as_deref().filter(|host| !host.is_empty()).unwrap_or(authority), target)
-        }
-    }
-}
-
-/// Absolute-form goes on as origin-form, and its authority is the Host whatever the client's Host says
-/// (RFC 9112 §3.2.2).
-fn to_origin_form(request: &Request, url: &Url, target: &ByteString, route: &mut Route) {
-    let after_scheme = target.find("://").map_or(0, |at| at + 3);
-    let authority_len = target[after_scheme..].find(['/', '?', '#']).unwrap_or(target.len() - after_scheme);
-    let authority_end = after_scheme + authority_len;
-    let authority = &target[after_scheme..authority_end];
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
-    let rest = &target.as_bytes()[authority_end..];
-    route.target = match rest.first() {
-        // `OPTIONS http://host` is about the server as a whole (RFC 9112 §3.2.4).
-        None if request.is("OPTIONS") => "*".into(),
-        None => "/".into(),
-        Some(b'/') => route.target.slice(authority_end.min(route.target.len())..),
-        Some(_) => [b"/", rest].concat().into(),
-    };
-    let same = request.host.clone().is_some_and(|range| {
-        let host = &request.fields.raw[range];
-        host.eq_ignore_ascii_case(authority.as_bytes())
-            || std::str::from_utf8(host).ok().and_then(split_host_port).is_some_and(|(host, port)| {
-                host.eq_ignore_ascii_case(url.domain()) && port.unwrap_or(default_port(url.scheme())) == url.port()
-            })
-    });
-    if !same {
-        route.host = Some(authority.to_owned().into());
-    }
-}
-
-/// Plain HTTP through another proxy: absolute-form, with our credentials for it.
-fn through_proxy(proxy: &UpstreamProxy, url: &Url, route: &mut Route) {
-    route.origin = Origin { secure: false, host: proxy.host.as_str().into(), port: proxy.port, name: None };
-    let path = if &route.target[..] == b"*" { &b""[..] } else { &route.target };
-    let text = url.as_str().as_bytes();
-    let start = memchr::memmem::find(text, b"://").map_or(0, |at| at + 3);
-    let end = memchr::memchr3(b'/', b'?', b'#', &text[start..]).map_or(text.len(), |at| start + at);
-    // User information is not for another hop.
-    let host_start = memchr::memrchr(b'@', &text[start..end]).map_or(start, |at| start + at + 1);
-    route.target = [&text[..start], &text[host_start..end], path].concat().into();
-    route.extra = proxy
-        .credentials
-        .as_ref()
-        .map(|(user, password)| format!("Proxy-Authorization: {}\r\n", credentials::basic(user, password)));
-}
-
-fn own_page(client: &Client, request: Request, row: Row, url: Url, target: &ByteString) -> Planned {
-    let Some(setup) = &client.core.shared.hooks.setup else {
-        let detail = "This is a proxy. Set it as the HTTP proxy of your client; requests to it name the whole URL.";
-        return Planned::Refuse { request, row, failure: Failure::new(Fault::ClientMalformed, detail) };
-    };
-    let path_start =
-        target.find("://").map_or(0, |at| target[at + 3..].find('/').map_or(target.len(), |slash| at + 3 + slash));
-    let path = &target[path_start..];
-    let head = RequestHead {
-        method: request.method.clone(),
-        authority: url.domain().into(),
-        url,
-        target: if path.is_empty() { "/".into() } else { path.into() },
-        protocol: request.protocol,
-        headers: request.fields.headers.clone(),
-    };
-    let answer = setup(&head, client.address);
-    Planned::Answer { request, row, answer }
-}
-
-async fn forward(client: &Rc<Client>, near: &Wire, request: Request, route: Route, mut row: Row) -> Next {
-    match exchange::forward(client, near, &request, &route, &mut row).await {
+/// After a request was forwarded, or was tried to be.
+async fn settle(client: &Rc<Client>, near: &Wire, request: &Request, row: Row, outcome: Outcome) -> Next {
+    match outcome {
         Outcome::Continue => {
             row.finish(client).await;
             Next::Request
@@ -441,11 +331,11 @@ async fn forward(client: &Rc<Client>, near: &Wire, request: Request, route: Rout
                 (false, _) => Next::Abort,
             }
         }
-        Outcome::Failed(failure) => refuse(client, near, Some(&request), row, &failure).await,
-        Outcome::Upgraded { server, response } => {
-            let id = row.exchange.id;
+        Outcome::Failed(failure) => refuse(client, near, Some(request), row, &failure).await,
+        Outcome::Upgraded(server) => {
+            let exchange = &row.exchange;
+            let mut tap = websocket::tap(client, exchange.id, &exchange.request_headers, &exchange.response_headers);
             row.finish(client).await;
-            let mut tap = websocket::tap(client, id, &request.fields.headers, &response.fields.headers);
             let ended = match &mut tap {
                 Some(tap) => tunnel::run(client, near, &server.wire, tap).await,
                 None => tunnel::run(client, near, &server.wire, &mut tunnel::NoTap).await,
@@ -473,7 +363,7 @@ async fn refuse_unread(client: &Client, near: &Wire, refused: Refused) -> Next {
 /// Answers with the page of a failure; the row carries it.
 async fn refuse(client: &Client, near: &Wire, request: Option<&Request>, mut row: Row, failure: &Failure) -> Next {
     row.fault(failure.fault);
-    let answer = page::of_failure(failure, request.and_then(|request| request.fields.headers.get("accept")));
+    let answer = page::of_failure(failure, row.exchange.request_headers.get("accept"));
     respond(client, near, request, row, answer).await
 }
 

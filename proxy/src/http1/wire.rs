@@ -29,6 +29,8 @@ pub enum WireError {
     Io(io::Error),
     /// Waiting was ended.
     Interrupted(Interrupt),
+    /// The client, for whom the server was waited for, is gone.
+    ClientGone,
 }
 
 impl From<io::Error> for WireError {

@@ -105,7 +105,7 @@ impl Observer for Recording {
         self.arm();
         let Inner { row, websocket, .. } = &mut *self.inner.borrow_mut();
         if let Some(tee) = &mut row.request {
-            seen(tee, &self.client, &row.reservation, bytes);
+            seen(tee, &self.client, &row.reservation, bytes.clone());
         }
         if let Some(websocket) = websocket {
             websocket.pass(Direction::Sent, bytes);
@@ -156,7 +156,7 @@ impl Observer for Recording {
         self.arm();
         let Inner { row, websocket, .. } = &mut *self.inner.borrow_mut();
         if let Some(tee) = &mut row.response {
-            seen(tee, &self.client, &row.reservation, bytes);
+            seen(tee, &self.client, &row.reservation, bytes.clone());
         }
         if let Some(websocket) = websocket {
             websocket.pass(Direction::Received, bytes);

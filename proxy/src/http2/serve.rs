@@ -58,7 +58,7 @@ pub async fn serve(
         },
         Some(upstream) => {
             let now_ms = core.watches.now_ms();
-            core.pool.put(&origin, links::to_server(upstream, now_ms), now_ms);
+            core.pool.put(&origin, Box::new(links::to_server(upstream, now_ms)), now_ms);
         }
         None => {}
     }
@@ -144,7 +144,7 @@ impl Exchanges {
         let mut attempt = 1;
         loop {
             let acquired = if self.http1_only.get() {
-                Acquired::Http1(Box::new(origin::acquire(stream, &self.origin, attempt > 1).await?))
+                Acquired::Http1(origin::acquire(stream, &self.origin, attempt > 1).await?)
             } else {
                 links::acquire(stream, &self.origin).await?
             };
@@ -156,7 +156,7 @@ impl Exchanges {
                         return Err(Failure::new(Fault::ClientMalformed, "CONNECT needs a server that speaks HTTP/2."));
                     }
                     let reused = server.served > 0;
-                    (self.over_http1(stream, *server, head, body, responder, recording).await, reused)
+                    (self.over_http1(stream, server, head, body, responder, recording).await, reused)
                 }
             };
             let Outcome { fault, by_client, answered, took_body, replayable, .. } = outcome;
@@ -212,7 +212,7 @@ impl Exchanges {
     async fn over_http1(
         &self,
         stream: &Rc<Client>,
-        mut server: Server,
+        mut server: Box<Server>,
         head: &RequestHead,
         body: &mut IncomingBody,
         responder: &mut Responder,

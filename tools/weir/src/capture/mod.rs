@@ -45,8 +45,9 @@ use crate::{
     trust::{self, Anchor, Machine, Target, Trust},
 };
 
-/// Batches between proxy and recorder at most; the memory budget bounds their bytes.
-const QUEUE_BATCHES: usize = 256;
+/// Batches between proxy and recorder at most: 64 MiB of large bodies, 16 thousand small exchanges. More would only be a longer
+/// wait in more memory.
+const QUEUE_BATCHES: usize = 64;
 /// What is under way at a stop gets this long to end.
 const GRACE: Duration = Duration::from_secs(3);
 
