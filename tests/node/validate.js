@@ -20,17 +20,20 @@ async function har(file) {
   return { entries: document.log.entries.length, pages: document.log.pages.length };
 }
 
+// Some of the published files have comments.
+const lenient = (file) => JSON.parse(fs.readFileSync(file, 'utf8').replace(/^\s*\/\/.*$/gm, ''));
+
 function published(folder) {
   const Ajv = require('ajv');
   const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
   const definitions = {};
   for (const name of fs.readdirSync(path.join(folder, 'collection'))) {
-    const schema = read(path.join(folder, 'collection', name));
+    const schema = lenient(path.join(folder, 'collection', name));
     delete schema.$id;
     delete schema.$schema;
     definitions[path.basename(name, '.json')] = schema;
   }
-  const root = read(path.join(folder, 'collection.json'));
+  const root = lenient(path.join(folder, 'collection.json'));
   delete root.$id;
   root.definitions = { ...root.definitions, ...definitions };
   // The files refer to each other by their names.

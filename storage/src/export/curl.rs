@@ -112,7 +112,7 @@ impl Curl {
                 }
                 None => {
                     report.note(Reason::BodyLeftOut);
-                    let _ = write!(self.line, "# the next request had a body of {} bytes, left out\n", bytes.len());
+                    let _ = writeln!(self.line, "# the next request had a body of {} bytes, left out", bytes.len());
                 }
             },
         }

@@ -254,7 +254,14 @@ pub(crate) fn hide_body(bytes: &[u8], content_type: &str) -> Option<(Vec<u8>, u6
     }
     let is_json =
         looks_like_json || media::Category::of(&essence) == media::Category::Json || essence == "text/event-stream";
-    if is_json { json_text::hide(bytes, is_secret_name, HIDDEN) } else { None }
+    if !is_json {
+        return None;
+    }
+    let in_url = |url: &str| match hide_url(url) {
+        (Cow::Owned(url), count) => Some((url, count)),
+        _ => None,
+    };
+    json_text::hide(bytes, is_secret_name, in_url, HIDDEN)
 }
 
 #[cfg(test)]
@@ -336,6 +343,10 @@ mod tests {
             Some("a=1&password=HIDDEN")
         );
         assert_eq!(body(r#"{"password":"x"}"#, "text/plain").as_deref(), Some(r#"{"password":"HIDDEN"}"#));
+        assert_eq!(
+            body(r#"["https://a/?access_token=x&b=1"]"#, "application/json").as_deref(),
+            Some(r#"["https://a/?access_token=HIDDEN&b=1"]"#)
+        );
         assert_eq!(body("password", "text/plain"), None);
     }
 }

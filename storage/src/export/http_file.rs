@@ -48,7 +48,7 @@ impl HttpFile {
             return write!(out, "\n< {path}\n");
         }
         report.note(Reason::BodyLeftOut);
-        write!(out, "# weir: a body of {} bytes is left out; --files DIR saves it\n", bytes.len())
+        writeln!(out, "# weir: a body of {} bytes is left out; --files DIR saves it", bytes.len())
     }
 }
 

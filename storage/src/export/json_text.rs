@@ -4,8 +4,13 @@
 //! over strings and brackets, not a parser. It never grows the nesting it holds: a counter is enough.
 
 /// Replaces strings and numbers (and whole objects and arrays) that are values of properties whose name
-/// `is_secret`. `None` when there are none.
-pub(crate) fn hide(bytes: &[u8], is_secret: impl Fn(&str) -> bool, replacement: &str) -> Option<(Vec<u8>, u64)> {
+/// `is_secret`, and what `hide_url` finds in strings that are URLs. `None` when there is nothing to replace.
+pub(crate) fn hide(
+    bytes: &[u8],
+    is_secret: impl Fn(&str) -> bool,
+    hide_url: impl Fn(&str) -> Option<(String, u64)>,
+    replacement: &str,
+) -> Option<(Vec<u8>, u64)> {
     let mut output = Vec::new();
     let mut copied = 0;
     let mut count = 0;
@@ -15,6 +20,15 @@ pub(crate) fn hide(bytes: &[u8], is_secret: impl Fn(&str) -> bool, replacement: 
         at = end;
         let value = skip_space(bytes, end);
         if bytes.get(value) != Some(&b':') {
+            let inside = &bytes[start + 1..end.saturating_sub(1).max(start + 1)];
+            if inside.starts_with(b"http")
+                && let Some((url, found)) = std::str::from_utf8(inside).ok().and_then(&hide_url)
+            {
+                output.extend_from_slice(&bytes[copied..=start]);
+                output.extend_from_slice(url.as_bytes());
+                copied = start + 1 + inside.len();
+                count += found;
+            }
             continue;
         }
         let Some(name) = string_text(&bytes[start..end]) else { continue };
@@ -107,7 +121,9 @@ mod tests {
     use super::*;
 
     fn hidden(text: &str) -> Option<String> {
-        hide(text.as_bytes(), |name| name == "token", "X").map(|(bytes, _)| String::from_utf8(bytes).expect("text"))
+        let hide_url = |url: &str| url.contains("key=1").then(|| (url.replace("key=1", "key=X"), 1));
+        hide(text.as_bytes(), |name| name == "token", hide_url, "X")
+            .map(|(bytes, _)| String::from_utf8(bytes).expect("text"))
     }
 
     #[test]
@@ -120,6 +136,10 @@ mod tests {
             (r#"{"t\u006fken":{"a":["]}\""]},"c":1}"#, Some(r#"{"t\u006fken":"X","c":1}"#)),
             (r#"{"token":null,"x":{"token":""}}"#, None),
             (r#"["token","x"]"#, None),
+            (
+                r#"{"next":"https:\/\/a\/?key=1&b","x":"key=1"}"#,
+                Some(r#"{"next":"https:\/\/a\/?key=X&b","x":"key=1"}"#),
+            ),
             (r#"{"token":"cut off he"#, Some(r#"{"token":"X""#)),
             (r#"{"token":"#, None),
             (
@@ -136,7 +156,7 @@ mod tests {
         #[test]
         fn never_panics(text in r#"[\[\]{}",:\\ \n0-9a-f]|"token"|\PC{0,60}"#, more in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = hidden(&text);
-            let _ = hide(&[b"\"token\":".as_slice(), &more].concat(), |_| true, "X");
+            let _ = hide(&[b"\"token\":".as_slice(), &more].concat(), |_| true, |_| None, "X");
         }
     }
 }

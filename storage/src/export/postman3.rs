@@ -52,11 +52,11 @@ impl Postman3 {
     }
 }
 
-/// Text as one part of a path on any system: no separators, no device names, not hidden, not long.
+/// Text as one part of a path on any system: letters, digits and a few signs that no shell or file system reads.
 fn file_name(text: &str) -> String {
     let clean: String =
-        text.chars().map(|c| if c.is_control() || r#"/\:*?"<>|"#.contains(c) { '-' } else { c }).collect();
-    let clean = clean.trim_matches(|c: char| c == '.' || c == ' ');
+        text.chars().map(|c| if c.is_alphanumeric() || " -_.{}=+,".contains(c) { c } else { '-' }).collect();
+    let clean = clean.trim_matches(['.', ' ', '-']);
     let clean = clean[..clean.floor_char_boundary(MAX_NAME)].trim_end_matches(['.', ' ']);
     if clean.is_empty() { "-".to_owned() } else { clean.to_owned() }
 }

@@ -22,7 +22,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// What stands after the number in a sentence.
+            /// What stands before the number.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self { $(Self::$name => $words,)* }
@@ -33,23 +33,23 @@ macro_rules! reasons {
 
 reasons! {
     /// The request was never seen.
-    NoRequest = "no_request", "without a request (left out)";
+    NoRequest = "no_request", "left out, the request was not seen";
     /// CONNECT: a tunnel is not a request to a server.
-    Tunnel = "tunnel", "CONNECT tunnels (left out)";
+    Tunnel = "tunnel", "left out, CONNECT tunnels";
     /// A WebSocket cannot be expressed as a request.
-    WebSocket = "websocket", "WebSockets, which this format cannot express (left out)";
+    WebSocket = "websocket", "left out, WebSockets, which this format cannot express";
     /// The method is none that the format knows.
-    Method = "method", "with a method that this format cannot express (left out)";
+    Method = "method", "left out, methods that this format cannot express";
     /// Without a response.
-    NoResponse = "no_response", "without a response";
+    NoResponse = "no_response", "requests without a response";
     /// The collection that was merged into has it.
-    AlreadyThere = "already_there", "that the collection already had (left out)";
+    AlreadyThere = "already_there", "left out, the collection had them already";
     /// The body is not in the session.
     BodyNotStored = "body_not_stored", "bodies that were not stored while recording";
     /// The session holds only a part of the body.
     BodyCut = "body_cut", "bodies of which only a part was recorded";
     /// The content coding cannot be undone.
-    BodyUndecodable = "body_undecodable", "bodies whose content coding cannot be undone (left out)";
+    BodyUndecodable = "body_undecodable", "bodies left out whose content coding cannot be undone";
     /// The body does not fit what the format or the place can carry.
     BodyLeftOut = "body_left_out", "bodies that this format cannot carry (--files DIR saves them)";
     /// The body of an example is longer than its budget.
@@ -59,17 +59,17 @@ reasons! {
     /// A request body that was sent compressed is written decoded.
     CodingRemoved = "coding_removed", "request bodies written decoded, without their Content-Encoding";
     /// Characters that the format cannot carry were replaced.
-    TextChanged = "text_changed", "texts with control characters replaced";
+    TextChanged = "text_changed", "texts changed, with characters that this format cannot carry";
     /// A header line that cannot be sent.
-    HeaderLeftOut = "header_left_out", "header lines that cannot be sent or are too long (left out)";
+    HeaderLeftOut = "header_left_out", "header lines left out that cannot be sent or are too long";
     /// A cell that a spreadsheet would take for a formula.
     FormulaGuarded = "formula_guarded", "cells guarded against being read as formulas";
     /// Messages past what one exchange may carry.
     MessagesCut = "messages_cut", "exchanges whose messages were cut";
     /// Text that looks like a variable, past the number that can be escaped.
-    VariableBroken = "variable_broken", "texts like {{this}} changed to { {this}}";
+    VariableBroken = "variable_broken", "texts changed from {{this}} to { {this}}";
     /// A document that merges what it sees has reached its size.
-    SummaryLimit = "summary_limit", "endpoints or properties past the limit of the document (left out)";
+    SummaryLimit = "summary_limit", "left out, endpoints and properties past the limit of the document";
 }
 
 impl Reason {
@@ -122,9 +122,9 @@ impl Report {
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences: Vec<String> =
-            self.notes.iter().map(|(reason, count)| format!("{count} {}", reason.words())).collect();
+            self.notes.iter().map(|(reason, count)| format!("{}: {count}", reason.words())).collect();
         if self.hidden > 0 {
-            sentences.push(format!("{} credentials hidden (--with-secrets shows them)", self.hidden));
+            sentences.push(format!("credentials hidden (--with-secrets shows them): {}", self.hidden));
         }
         sentences
     }
@@ -155,7 +155,7 @@ mod tests {
         report.note(Reason::Tunnel);
         assert_eq!(
             report.comment(),
-            "2 of 3 exchanges; 1 CONNECT tunnels (left out); 1 credentials hidden (--with-secrets shows them)"
+            "2 of 3 exchanges; left out, CONNECT tunnels: 1; credentials hidden (--with-secrets shows them): 1"
         );
     }
 }

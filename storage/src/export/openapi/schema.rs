@@ -86,7 +86,7 @@ impl Schema {
             "true" | "false" => self.booleans += 1,
             // Leading zeros mean something to somebody.
             _ if text.len() < 18 && text.parse::<i64>().is_ok_and(|number| number.to_string() == text) => {
-                self.integers += 1
+                self.integers += 1;
             }
             _ => self.add_text(text),
         }

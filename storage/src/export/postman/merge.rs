@@ -42,7 +42,7 @@ impl Existing {
     pub(super) fn read(path: &Path) -> Result<Self, StorageError> {
         let mut walk = Walk { survey: Some(Survey::default()), ..Walk::default() };
         walk.run(path).map_err(|problem| StorageError::NotACollection { path: path.to_owned(), problem })?;
-        let Survey { folders, ids, others, variables, has_items, is_collection } = walk.survey.unwrap_or_default();
+        let Survey { folders, ids, others, variables, has_items, is_collection, .. } = walk.survey.unwrap_or_default();
         if !has_items || !is_collection {
             let problem = "it has no list of items, or says to be of another format".to_owned();
             return Err(StorageError::NotACollection { path: path.to_owned(), problem });
@@ -113,11 +113,33 @@ fn identity(request: &Value) -> u128 {
 #[derive(Default)]
 struct Survey {
     folders: HashMap<Vec<String>, u32>,
+    /// Of each folder around: the folders that ended in it, with their paths from the inside out. A folder's name may
+    /// stand behind its items.
+    open: Vec<Vec<(Vec<String>, u32)>>,
     ids: HashSet<u128>,
     others: HashMap<u128, u32>,
     variables: Vec<Value>,
     has_items: bool,
     is_collection: bool,
+}
+
+impl Survey {
+    /// The end of a folder (or item) of this name: what ended in it is known by a longer path from now on.
+    fn close(&mut self, name: Option<String>, depth: usize) {
+        let inside = self.open.pop().unwrap_or_default();
+        if depth == 0 {
+            for (mut path, number) in inside {
+                path.reverse();
+                // Of folders with the same name the first takes what is new.
+                self.folders.entry(path).or_insert(number);
+            }
+        } else if let (Some(name), Some(around)) = (name, self.open.last_mut()) {
+            around.extend(inside.into_iter().map(|(mut path, number)| {
+                path.push(name.clone());
+                (path, number)
+            }));
+        }
+    }
 }
 
 struct Copy<'a> {
@@ -132,8 +154,6 @@ struct Copy<'a> {
 struct Walk<'a> {
     survey: Option<Survey>,
     copy: Option<Copy<'a>>,
-    /// Names of the folders around; `None`: one whose name stands behind its items.
-    path: Vec<Option<String>>,
     /// Folders that have ended: their numbers.
     ended: u32,
 }
@@ -163,9 +183,8 @@ impl Walk<'_> {
         };
         if let Some(survey) = &mut self.survey {
             survey.has_items |= depth == 0;
-            if let Some(path) = self.path.iter().cloned().collect::<Option<Vec<String>>>() {
-                // Of folders with the same name the first takes what is new.
-                survey.folders.entry(path).or_insert(number);
+            if let Some(inside) = survey.open.last_mut() {
+                inside.push((Vec::new(), number));
             }
         }
         let indent = 2 + 2 * depth;
@@ -207,8 +226,9 @@ impl<'de> Visitor<'de> for Element<'_, '_> {
         let mut is_first = true;
         let (mut is_folder, mut id, mut request) = (false, None, None);
         let mut variables: Option<Vec<Value>> = None;
-        if depth > 0 {
-            walk.path.push(None);
+        let mut name = None;
+        if let Some(survey) = &mut walk.survey {
+            survey.open.push(Vec::new());
         }
         walk.put(|out| out.write_all(b"{")).map_err(stopped)?;
         while let Some(key) = members.next_key::<String>()? {
@@ -230,12 +250,7 @@ impl<'de> Visitor<'de> for Element<'_, '_> {
             let raw: Box<RawValue> = members.next_value()?;
             walk.put(|out| out.write_all(raw.get().as_bytes())).map_err(stopped)?;
             match &*key {
-                "name" if depth > 0 => {
-                    let name = serde_json::from_str(raw.get()).ok();
-                    if let Some(last) = walk.path.last_mut() {
-                        *last = name;
-                    }
-                }
+                "name" => name = serde_json::from_str(raw.get()).ok(),
                 "variable" if depth == 0 => {
                     if let Some(survey) = &mut walk.survey {
                         survey.variables = serde_json::from_str(raw.get()).map_err(A::Error::custom)?;
@@ -253,8 +268,8 @@ impl<'de> Visitor<'de> for Element<'_, '_> {
                 _ => {}
             }
         }
-        if depth > 0 {
-            walk.path.pop();
+        if let Some(survey) = &mut walk.survey {
+            survey.close(name, depth);
         }
         if let Some(survey) = &mut walk.survey
             && !is_folder
