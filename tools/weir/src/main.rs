@@ -2,13 +2,14 @@
 //!
 //! Data flows one way through these rooms:
 //!
-//! - [`cli`]: what can be typed. [`output`]: what users see.
+//! - [`allocator`]: memory that is given back. [`cli`]: what can be typed. [`output`]: what users see.
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
+mod allocator;
 mod api;
 mod capture;
 mod cli;
@@ -19,9 +20,7 @@ mod trust;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::set_up();
     commands::main()
 }
