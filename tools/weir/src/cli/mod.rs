@@ -3,11 +3,13 @@
 //! - [`values`]: durations, sizes, addresses.
 //! - [`filters`]: the filter flags, the same everywhere.
 //! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`. [`load`]: of `weir load`.
+//! - [`export`]: those of `weir export`.
 //! - [`data`]: of what looks into sessions and changes them.
 //! - here: the commands, and the examples `--help` shows.
 
 pub(crate) mod capture;
 pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod filters;
 pub(crate) mod import;
 pub(crate) mod load;
@@ -19,7 +21,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_storage::Sort;
 
-pub(crate) use self::{capture::CaptureArgs, data::*, filters::FilterArgs, import::ImportArgs, load::LoadCommand};
+pub(crate) use self::{
+    capture::CaptureArgs, data::*, export::ExportArgs, filters::FilterArgs, import::ImportArgs, load::LoadCommand,
+};
 
 /// Records HTTP(S) traffic of phones, browsers, apps and servers into open Parquet files.
 #[derive(Debug, Parser)]
@@ -180,6 +184,19 @@ Examples:
 
 Exit code 1: they differ.")]
     Diff(DiffArgs),
+    /// Write requests as a Postman collection, HAR file, curl lines and other formats
+    #[command(after_help = "\
+Examples:
+  weir export --to postman -o api.postman_collection.json
+  weir export --to postman --into api.postman_collection.json --method POST
+  weir export --to har -o session.har
+  weir export --to curl --ids 17                  one request to paste into a shell
+  weir export \"phone, login\" --to jsonl --status 5xx | jq .url
+  weir export --to csv --domain '*.example.com' -o table.csv
+
+Credentials are written as HIDDEN unless --with-secrets is given. What was left out or cut is said on standard
+error and, where the format has a place for it, in the file.")]
+    Export(Box<ExportArgs>),
     /// What was seen, kept and dropped, and why
     #[command(after_help = "Examples:\n  weir ledger\n  weir ledger --json")]
     Ledger(SessionArg),

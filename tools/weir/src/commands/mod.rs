@@ -9,6 +9,7 @@ mod cookies;
 mod delete;
 mod devices;
 mod diff;
+mod export;
 mod generate;
 mod ledger;
 mod load;
@@ -115,6 +116,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
         Command::Jar(args) => cookies::jar(&args, &home()?, out),
         Command::Send(args) => send::run(&args, &home()?, out),
         Command::Diff(args) => diff::run(&args, &home()?, out),
+        Command::Export(args) => export::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
         Command::Load(command) => load::run(&command, out),
