@@ -3,6 +3,7 @@
 //! Data flows one way through these rooms; a room imports only what stands above it:
 //!
 //! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
+//! - `work`: work counted while tests run.
 //! - [`content`]: content codings undone for viewing and export.
 //! - [`cookie`]: Set-Cookie and Cookie read as browsers read them.
 //! - [`ledger`]: what was seen, kept and dropped, and why.
@@ -33,3 +34,4 @@ pub mod pipeline;
 pub mod record;
 pub mod shard;
 pub mod source;
+mod work;

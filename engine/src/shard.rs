@@ -16,6 +16,10 @@ use crate::{
     source::{Block, Frame},
 };
 
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;
+
 /// Takes finished records.
 pub trait RecordSink {
     /// A record, in the order they end.

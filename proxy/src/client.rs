@@ -30,6 +30,7 @@ use crate::{
     },
     http2,
     stream::Stream,
+    tls::hello::sni_of,
     tunnel,
     watch::Watch,
 };
@@ -265,6 +266,10 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
         }
         (first, _) => {
             let kind = if first == First::Tls { ConnectionKind::Passthrough } else { ConnectionKind::Tunnel };
+            if first == First::Tls {
+                let sni = wire.with_ahead(|ahead| sni_of(ahead));
+                client.row(|row| row.sni = sni);
+            }
             let stream = into_stream(client, wire);
             pass_through(client, stream, server, &host, port, kind).await;
         }

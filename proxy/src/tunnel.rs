@@ -35,15 +35,16 @@ pub async fn run(client: &Client, near: &Wire, far: &Wire, tap: &mut dyn Tap) ->
     let (mut up_done, mut down_done) = (false, false);
     std::future::poll_fn(|cx| {
         use std::task::Poll;
+        // Who has said that it ends, and is gone before the other's last word (a TLS goodbye, say), has ended well.
         if !up_done && let Poll::Ready(result) = up.as_mut().poll(cx) {
             if let Err(fault) = result {
-                return Poll::Ready(Some(fault));
+                return Poll::Ready((!down_done || fault != Fault::ServerReset).then_some(fault));
             }
             up_done = true;
         }
         if !down_done && let Poll::Ready(result) = down.as_mut().poll(cx) {
             if let Err(fault) = result {
-                return Poll::Ready(Some(fault));
+                return Poll::Ready((!up_done || fault != Fault::ClientAborted).then_some(fault));
             }
             down_done = true;
         }

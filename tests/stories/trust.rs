@@ -33,6 +33,7 @@ fn a_client_that_refuses_the_ca_is_told_apart_and_can_be_let_through() -> Result
     ensure!(refused.len() == 1 && refused[0]["domain"] == "localhost", "{connections:?}");
     let passed = connections.iter().find(|row| row["kind"] == "passthrough").context("a passthrough row")?;
     ensure!(passed["domain"] == "localhost" && passed["received_bytes"].as_u64() > Some(600), "{passed}");
+    ensure!(passed["sni"] == "localhost", "{passed}");
     ensure!(home.requests(&session)?.is_empty(), "nothing was seen inside");
 
     // Without the flag nothing is learnt.

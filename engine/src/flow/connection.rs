@@ -13,6 +13,7 @@ use super::{
 use crate::{
     packet::Segment,
     record::{Direction, Flags},
+    work,
 };
 
 /// How long packets that were overtaken are waited for once a hole is proven: time, or packets of the flow.
@@ -38,6 +39,8 @@ pub(crate) struct Flow<C> {
     consumer: Option<Box<C>>,
     /// Which end is the client, once known.
     client: Option<usize>,
+    /// Gaps before the first bytes: told to whoever takes them.
+    early: [Option<Gap>; 2],
     /// Nobody wants its bytes.
     unwanted: bool,
     midstream: bool,
@@ -69,6 +72,7 @@ impl<C: Consumer> Flow<C> {
             streams: Default::default(),
             consumer: None,
             client: None,
+            early: [None; 2],
             unwanted: false,
             midstream: true,
             reset: false,
@@ -183,6 +187,8 @@ impl<C: Consumer> Flow<C> {
             let other = &mut self.streams[1 - side];
             if !other.known {
                 other.start(segment.acknowledgement, false);
+                // Its SYN may yet come: it was overtaken.
+                other.isn = Some(segment.acknowledgement.wrapping_sub(1));
             }
         } else if self.client.is_none() {
             self.client = Some(side);
@@ -274,6 +280,7 @@ impl<C: Consumer> Flow<C> {
     /// Hands out what may go on; `force`: gives every hole up.
     pub(crate) fn pump(&mut self, force: bool, now: Arrival, cx: &mut C::Context, counts: &mut FlowCounts) {
         loop {
+            work::done(1);
             while self.go_on(0, now.time_ns, cx, counts) | self.go_on(1, now.time_ns, cx, counts) {}
             let force = force || self.waiting_memory() > MAX_WAITING;
             if !self.is_blocked() || !self.give_way(force, now, cx, counts) {
@@ -310,14 +317,11 @@ impl<C: Consumer> Flow<C> {
         let stream = &mut self.streams[side];
         if let Some((offset, chunk)) = stream.take_first() {
             stream.advance(offset + chunk.bytes.len() as u64);
-            let piece = Piece {
-                offset,
-                bytes: &chunk.bytes,
-                ack: chunk.ack,
-                time_ns: chunk.arrival.time_ns,
-                segment_start: chunk.segment_start,
-            };
-            self.deliver(side, piece, cx, counts);
+            for (begin, bytes, segment_start) in chunk.parts() {
+                let (ack, time_ns) = (chunk.ack, chunk.arrival.time_ns);
+                let piece = Piece { offset: offset + begin, bytes, ack, time_ns, segment_start };
+                self.deliver(side, piece, cx, counts);
+            }
         }
     }
 
@@ -374,6 +378,10 @@ impl<C: Consumer> Flow<C> {
         let direction = self.direction(side);
         if let Some(consumer) = &mut self.consumer {
             consumer.gap(cx, direction, gap);
+        } else if !self.unwanted {
+            // Gaps before the first bytes adjoin.
+            let early = self.early[side].get_or_insert(Gap { len: 0, ..gap });
+            early.len += gap.len;
         }
     }
 
@@ -418,6 +426,12 @@ impl<C: Consumer> Flow<C> {
         };
         self.consumer = C::open(cx, &opening).map(Box::new);
         self.unwanted = self.consumer.is_none();
+        for side in [client, 1 - client] {
+            let direction = self.direction(side);
+            if let (Some(consumer), Some(gap)) = (&mut self.consumer, self.early[side].take()) {
+                consumer.gap(cx, direction, gap);
+            }
+        }
     }
 
     /// Hands out all that waits and ends both directions.

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::work;
+
 /// Memory a waiting chunk takes besides its bytes, as counted.
-const CHUNK_OVERHEAD: usize = 96;
+const CHUNK_OVERHEAD: usize = 120;
 /// Bytes that adjoining segments are gathered into one chunk up to.
 const GATHER_BYTES: usize = 64 << 10;
+/// Beginnings of segments noted in a chunk.
+const MAX_SEGMENTS: usize = 64;
 /// How far an acknowledgement may run ahead of what was seen (the largest window, RFC 7323 §2.3, is 1 GiB).
 const MAX_AHEAD: u64 = 1 << 30;
 
@@ -29,6 +33,25 @@ pub(crate) struct Chunk {
     pub(crate) ack: Option<u64>,
     pub(crate) arrival: Arrival,
     pub(crate) segment_start: bool,
+    /// Where in it further segments begin; not all of very many.
+    pub(crate) segments: Vec<u32>,
+}
+
+impl Chunk {
+    /// Memory it takes, as counted.
+    fn memory(&self) -> usize {
+        self.bytes.capacity() + self.segments.capacity() * size_of::<u32>() + CHUNK_OVERHEAD
+    }
+
+    /// The bytes segment by segment, each with where it begins and whether a segment does.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, &[u8], bool)> {
+        let mut from = 0;
+        self.segments.iter().map(|at| *at as usize).chain([self.bytes.len()]).map(move |until| {
+            let part = (from as u64, &self.bytes[from..until], from > 0 || self.segment_start);
+            from = until;
+            part
+        })
+    }
 }
 
 /// What inserting found.
@@ -133,7 +156,7 @@ impl Stream {
     /// Takes the first chunk out.
     pub(crate) fn take_first(&mut self) -> Option<(u64, Chunk)> {
         let (offset, chunk) = self.waiting.pop_first()?;
-        self.waiting_memory -= chunk.bytes.capacity() + CHUNK_OVERHEAD;
+        self.waiting_memory -= chunk.memory();
         Some((offset, chunk))
     }
 
@@ -143,6 +166,7 @@ impl Stream {
         let mut inserted = Inserted::default();
         let mut at = offset;
         while at < end {
+            work::done(1);
             // The chunk that covers `at`, if any.
             if let Some((&start, chunk)) = self.waiting.range(..=at).next_back() {
                 let chunk_end = start + chunk.bytes.len() as u64;
@@ -150,6 +174,7 @@ impl Stream {
                     let upto = chunk_end.min(end);
                     let old = &chunk.bytes[(at - start) as usize..(upto - start) as usize];
                     let new = &bytes[(at - offset) as usize..(upto - offset) as usize];
+                    work::done(old.len());
                     inserted.duplicate += upto - at;
                     inserted.differing |= old != new;
                     at = upto;
@@ -165,17 +190,21 @@ impl Stream {
 
     /// Adds bytes that overlap nothing: to the chunk they adjoin when they tell the same, else as a new one.
     fn put(&mut self, offset: u64, bytes: &[u8], ack: Option<u64>, arrival: Arrival, segment_start: bool) {
+        work::done(bytes.len());
         if let Some((&start, chunk)) = self.waiting.range_mut(..offset).next_back() {
             let adjoins = start + chunk.bytes.len() as u64 == offset;
             if adjoins && chunk.ack == ack && chunk.bytes.len() + bytes.len() <= GATHER_BYTES {
-                self.waiting_memory -= chunk.bytes.capacity();
+                self.waiting_memory -= chunk.memory();
+                if segment_start && chunk.segments.len() < MAX_SEGMENTS {
+                    chunk.segments.push(chunk.bytes.len() as u32);
+                }
                 chunk.bytes.extend_from_slice(bytes);
-                self.waiting_memory += chunk.bytes.capacity();
+                self.waiting_memory += chunk.memory();
                 return;
             }
         }
-        let chunk = Chunk { bytes: bytes.to_vec(), ack, arrival, segment_start };
-        self.waiting_memory += chunk.bytes.capacity() + CHUNK_OVERHEAD;
+        let chunk = Chunk { bytes: bytes.to_vec(), ack, arrival, segment_start, segments: Vec::new() };
+        self.waiting_memory += chunk.memory();
         self.waiting.insert(offset, chunk);
     }
 }

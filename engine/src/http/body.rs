@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     pipeline::{Budget, Reservation},
     record::{Body, BodyState, Fault},
+    work,
 };
 
 /// Which bodies are stored.
@@ -63,6 +64,7 @@ impl Collector {
 
     pub(crate) fn push(&mut self, bytes: &[u8], budget: &Budget, reservation: &mut Option<Reservation>) {
         self.size += bytes.len() as u64;
+        work::done(bytes.len());
         match self.keep {
             Keep::Count => {}
             Keep::Hash => {

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::head;
+use crate::work;
 
 /// Bytes of a chunk size line (with extensions) at most.
 const MAX_LINE: u32 = 16 << 10;
@@ -76,6 +77,7 @@ impl Chunked {
                 State::Trailers => return self.trailer_section(input),
                 State::BeforeSize | State::Size | State::Extension => {
                     let Some((&byte, rest)) = input.split_first() else { return Decoded::More };
+                    work::done(1);
                     self.line += 1;
                     if self.line > MAX_LINE || !self.size_line(byte) {
                         return Decoded::Bad { first: self.first };
@@ -127,6 +129,7 @@ impl Chunked {
             };
             let (line, rest) = input.split_at(end + 1);
             *input = rest;
+            work::done(end + 1);
             let begun = self.trailers.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let is_empty = self.trailers[begun..].iter().chain(line).all(|byte| matches!(byte, b'\r' | b'\n'));
             self.trailers.extend_from_slice(line);

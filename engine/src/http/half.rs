@@ -11,7 +11,7 @@ use super::{
     framing::Framing,
     head, sniff,
 };
-use crate::flow::Piece;
+use crate::{flow::Piece, work};
 
 /// Which of the two directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +163,11 @@ impl<'a> Input<'a> {
         Piece { offset, bytes, ack, time_ns, segment_start }
     }
 
+    /// Whether a segment begins here.
+    pub(crate) fn is_segment_start(&self) -> bool {
+        self.segment_start
+    }
+
     /// Passes over bytes from the front.
     pub(crate) fn skip(&mut self, len: usize) {
         let segment_start = self.segment_start;
@@ -201,6 +206,11 @@ impl Half {
 
     pub(crate) fn is_between_messages(&self) -> bool {
         matches!(self.state, State::Start)
+    }
+
+    /// Where the head begins that is under way.
+    pub(crate) fn head_begin(&self) -> Option<u64> {
+        if let State::Head { start, .. } = &self.state { Some(*start) } else { None }
     }
 
     /// Heads that may have been passed over since this was last asked.
@@ -312,6 +322,7 @@ impl Half {
         let before = buffer.len();
         // Not more than can be a head; the rest of the piece may be a long body.
         let len = input.bytes.len().min(MAX_HEAD + 1 - before.min(MAX_HEAD));
+        work::done(len);
         buffer.extend_from_slice(&input.bytes[..len]);
         match head::find_end(buffer, *searched) {
             Ok(end) => {
@@ -394,6 +405,7 @@ impl Half {
         if !resume.anywhere {
             return None;
         }
+        work::done(input.bytes.len());
         if self.role == Role::Responses {
             return memchr::memmem::find_iter(input.bytes, b"HTTP/1.").find(|at| looks(&input.bytes[*at..]));
         }
@@ -423,6 +435,8 @@ impl Half {
                 (left, lost(1, rest, false))
             }
             State::Start => (0, lost(u32::from(len > 4), len, false)),
+            // What was found by looking for a head may be none.
+            State::Head { .. } if self.resumed == Resumed::Found => (0, lost(0, len, false)),
             State::Head { .. } => (0, lost(1, len, true)),
             State::Unlikely { .. } => (0, lost(0, len, false)),
             State::Chunked { .. } => (len, lost(0, len, false)),

@@ -8,7 +8,10 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::MAX_FIELD_LINES;
-use crate::record::{Headers, HeadersBuilder, Protocol};
+use crate::{
+    record::{Headers, HeadersBuilder, Protocol},
+    work,
+};
 
 /// What begins a message.
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ pub(crate) fn find_end(bytes: &[u8], from: usize) -> Result<usize, usize> {
     let mut at = from;
     while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
         let line_end = at + found;
+        work::done(found + 1);
         let mut next = line_end + 1;
         let blanks = bytes[next..].iter().take(4).take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0b)).count();
         next += blanks;
@@ -53,6 +57,7 @@ pub(crate) fn find_end(bytes: &[u8], from: usize) -> Result<usize, usize> {
         }
         at = line_end + 1;
     }
+    work::done(bytes.len() - at);
     Err(bytes.len())
 }
 

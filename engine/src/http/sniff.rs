@@ -53,20 +53,24 @@ fn known_method(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| bytes.strip_prefix(*method).is_some_and(|rest| rest.first() == Some(&b' ')))
 }
 
-/// Whether a request line with a version stands here (or, when the line goes on, a known method).
+/// Whether a request line with a version stands here (or, when the line goes on, a known method). The rest of
+/// a request line does not pass for one: method, target and version must all be there.
 pub(crate) fn strict_request(bytes: &[u8]) -> bool {
     let token = bytes
         .iter()
         .take(33)
         .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         .count();
-    if token == 0 || token > 32 || bytes.get(token) != Some(&b' ') || bytes.starts_with(b"HTTP/") {
+    let begins_with_letter = bytes.first().is_some_and(u8::is_ascii_alphabetic);
+    if !begins_with_letter || token > 32 || bytes.get(token) != Some(&b' ') || bytes.starts_with(b"HTTP/") {
         return false;
     }
     match memchr::memchr(b'\n', &bytes[..bytes.len().min(LINE_LIMIT)]) {
         Some(end) => {
-            let line = bytes[..end].trim_ascii_end();
-            line.len() > 9 && matches!(&line[line.len() - 9..], [b' ', b'H', b'T', b'T', b'P', b'/', _, b'.', _])
+            let line = bytes[token..end].trim_ascii_end();
+            line.len() > 10
+                && matches!(&line[line.len() - 9..], [b' ', b'H', b'T', b'T', b'P', b'/', _, b'.', _])
+                && !line[..line.len() - 9].trim_ascii().is_empty()
         }
         None => known_method(bytes),
     }
@@ -85,6 +89,8 @@ mod tests {
     fn tells_http_from_other_things() {
         assert!(request(b"\r\nGET /x"));
         assert!(request(b"RPC_IN_DATA /rpc HTTP/1.1\r\n"));
+        assert!(!strict_request(b"45-11-3 HTTP/1.1\r\n"), "the end of a request line, cut behind its first slash");
+        assert!(!strict_request(b"rest HTTP/1.1\r\n"));
         assert!(!request(b"EHLO there\r\n"));
         assert!(!request(b"SSH-2.0-x\r\n"));
         assert!(strict_response(b"HTTP/1.1 200 OK\r\n"));

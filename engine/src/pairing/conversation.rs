@@ -10,7 +10,7 @@ use super::{
     draft::{Draft, Ends},
     queue::Queue,
     streams::Streams,
-    turns::Held,
+    turns::{Held, Reads},
     upgrade::Inside,
 };
 use crate::{
@@ -44,6 +44,7 @@ pub(crate) struct Conversation {
     pub(crate) held: Vec<Held>,
     /// Offset behind all that the server is known to have sent.
     pub(crate) received_until: u64,
+    pub(crate) reads: Reads,
     /// When bytes last came.
     pub(crate) last_ns: i64,
     /// The response being read may answer HEAD, and have no body then.
@@ -84,6 +85,7 @@ impl Conversation {
             alone: false,
             held: Vec::new(),
             received_until: 0,
+            reads: Reads::default(),
             last_ns: opened_ns,
             doubtful_body: false,
             sent_ended: false,
@@ -212,6 +214,9 @@ impl Consumer for Conversation {
         self.last_ns = piece.time_ns;
         if direction == Direction::Received {
             self.received_until = piece.offset + piece.bytes.len() as u64;
+            if let Some(ack) = piece.ack {
+                self.reads.note(piece.offset, ack);
+            }
         }
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);

@@ -6,12 +6,16 @@
 //! - A response was sent after the server got the request's first byte (its acknowledgement covers it), and
 //!   begins at or behind the server byte that the client had got when it sent the request.
 //! - Without losses, responses come in the order of their requests (RFC 9112 §9.3.2).
-//! - After a loss, a request sent once the client had got more than at its last request opens a new turn:
-//!   what was asked before has been answered, unless the client was seen to overlap turns.
+//! - A request sent once the client had got more than at the request before it opens a new turn: what was
+//!   asked before has been answered, unless the client was seen to overlap turns. Behind lost requests this
+//!   is known when a segment of the server with bytes that the client had got acknowledges all before it:
+//!   the request before it was sent before those bytes came.
 //! - Within a turn, losses are counted by bounds: so many messages at least, so many at most for the bytes
 //!   missing. One request must be left, or the response stays alone.
 
 use std::collections::VecDeque;
+
+use crate::work;
 
 /// Requests waiting for responses at most.
 pub(crate) const MAX_WAITING: usize = 1_024;
@@ -65,6 +69,15 @@ fn fit(bytes: u64) -> u64 {
     bytes / MIN_MESSAGE
 }
 
+impl Turn {
+    /// Whether all that was asked was answered before the client went on. A window that moves by one shows the
+    /// same with single requests, unless nothing was lost since the connection began: then it shows at once.
+    fn shows_turns(&self, was_lossy: bool) -> bool {
+        let least = if was_lossy { 2 } else { 1 };
+        !self.lossy && self.requests == self.responses && self.requests >= least
+    }
+}
+
 /// Responses that were lost since one was last told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Skipped {
@@ -81,12 +94,26 @@ pub(crate) struct Queue {
     items: VecDeque<Item>,
     skipped: Skipped,
     last_seen: Option<u64>,
+    /// Requests were lost since the last one seen.
+    behind_hole: bool,
     /// The client sends requests before the responses to earlier ones.
     pipelined: bool,
     /// Something was lost: what waits may have been answered.
     lossy: bool,
     /// Turns overlap: requests follow while earlier ones wait.
     overlapping: bool,
+    /// The client was seen to wait for all responses before it went on.
+    takes_turns: bool,
+    turn: Turn,
+}
+
+/// What was seen since the client last went on, whatever is known of what waited before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Turn {
+    begin: Option<u64>,
+    requests: u32,
+    responses: u32,
+    lossy: bool,
 }
 
 impl Queue {
@@ -103,37 +130,34 @@ impl Queue {
         self.items.len() >= MAX_WAITING
     }
 
+    /// Whether lost requests may wait.
+    pub(crate) fn has_hole(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Hole { .. }))
+    }
+
     pub(crate) fn waits(&self) -> bool {
         !self.items.is_empty()
     }
 
-    /// Whether nothing lost stands between the responses seen and the requests waiting.
-    fn is_certain(&self) -> bool {
-        self.skipped.at_most == 0 && self.items.iter().all(|item| matches!(item, Item::Request { .. }))
-    }
-
-    /// A request begins at `start`; its segment acknowledged `seen`.
-    pub(crate) fn request(&mut self, id: u64, start: u64, seen: Option<u64>) -> bool {
-        let grew = match (self.last_seen, seen) {
-            (Some(last), Some(seen)) => seen > last,
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
-        let behind_hole = matches!(self.items.back(), Some(Item::Hole { .. }));
+    /// A request begins at `start`; its segment acknowledged `seen`. `read`: up to where the server had read
+    /// the client when it sent a byte before `seen`, as far as is known.
+    pub(crate) fn request(&mut self, id: u64, start: u64, seen: Option<u64>, read: Option<u64>) -> bool {
         let waiting = !self.items.is_empty();
-        let mut opens_turn = grew;
-        if !grew && seen.is_some() {
-            if !self.pipelined {
-                self.doubt_turns_behind_holes();
+        let goes_on = self.is_later(start, seen, read);
+        if goes_on {
+            if self.skipped.at_most == 0 && self.items.iter().any(|item| item.slots().0 > 0) {
+                self.pipelined = true;
+                self.overlapping = true;
             }
-            self.pipelined = true;
-        } else if grew && waiting && !self.lossy && self.is_certain() {
-            self.pipelined = true;
-            self.overlapping = true;
+            self.takes_turns |= self.turn.shows_turns(self.lossy);
+            self.turn = Turn { begin: seen, requests: 1, responses: 0, lossy: false };
+        } else {
+            self.pipelined |= seen.is_some_and(|seen| self.last_seen.is_some_and(|last| seen <= last));
+            self.turn.requests += 1;
+            self.turn.lossy |= self.behind_hole;
         }
-        if waiting && self.overlapping || behind_hole && self.pipelined {
-            opens_turn = false;
-        }
+        let opens_turn = goes_on && self.trusts_turns();
+        self.behind_hole = false;
         self.last_seen = seen.or(self.last_seen);
         self.items.push_back(Item::Request { id, start, seen, opens_turn });
         waiting
@@ -142,6 +166,8 @@ impl Queue {
     /// Requests were lost: at least so many, and what fits into the bytes.
     pub(crate) fn lost_requests(&mut self, start: u64, at_least: u32, bytes: u64) {
         self.lossy = true;
+        self.turn.lossy = true;
+        self.behind_hole = true;
         let at_least = u64::from(at_least);
         // The last may go on behind the gap.
         let at_most = at_least.max(fit(bytes) + 1);
@@ -157,6 +183,7 @@ impl Queue {
         // The first begins in the gap, others may lie in it whole; the last may go on behind it.
         let fit = fit(bytes);
         self.lossy = true;
+        self.turn.lossy = true;
         let begin = end.saturating_sub(bytes);
         self.skipped.begin = if self.skipped.at_most == 0 { begin } else { self.skipped.begin.min(begin) };
         self.skipped.at_least += u64::from(at_least);
@@ -169,7 +196,7 @@ impl Queue {
         if self.overlapping {
             return None;
         }
-        self.items.iter().rev().find_map(|item| match item {
+        self.items.iter().rev().inspect(|_| work::done(1)).find_map(|item| match item {
             Item::Request { seen, opens_turn: true, .. } => *seen,
             _ => None,
         })
@@ -222,15 +249,41 @@ impl Queue {
         }
     }
 
+    /// A response begins at `start`, whatever it answers.
+    pub(crate) fn note_response(&mut self, start: u64) {
+        if self.turn.begin.is_some_and(|begin| start >= begin) {
+            self.turn.responses += 1;
+        }
+    }
+
     /// An ambiguous response stays alone: the next is counted one further.
     pub(crate) fn pass(&mut self) {
         self.skipped.at_least += 1;
         self.skipped.at_most += 1;
     }
 
-    /// Whether a request sent now, when the client had got all up to `seen`, would open a turn.
-    pub(crate) fn would_open_turn(&self, seen: u64) -> bool {
-        !self.overlapping && self.last_seen.is_none_or(|last| seen > last)
+    /// Whether a request that begins at `start`, sent when the client had got all up to `seen`, opens a turn.
+    /// `read`: as for [`request`](Self::request).
+    pub(crate) fn would_open_turn(&self, start: u64, seen: u64, read: Option<u64>) -> bool {
+        self.is_later(start, Some(seen), read) && self.trusts_turns()
+    }
+
+    /// Whether a client that goes on has got all responses. Who never pipelined waits for them; of others it
+    /// must have been seen.
+    fn trusts_turns(&self) -> bool {
+        !self.overlapping && (!self.pipelined || self.takes_turns || self.turn.shows_turns(self.lossy))
+    }
+
+    /// Whether the client had got more when it sent the request at `start` than when it sent the one before it.
+    fn is_later(&self, start: u64, seen: Option<u64>, read: Option<u64>) -> bool {
+        if self.behind_hole {
+            return seen.is_some() && read.is_some_and(|read| read >= start);
+        }
+        match (self.last_seen, seen) {
+            (Some(last), Some(seen)) => seen > last,
+            (None, _) => true,
+            (Some(_), None) => false,
+        }
     }
 
     pub(crate) fn overlaps(&self) -> bool {
@@ -276,6 +329,7 @@ impl Queue {
         let (low, high) = (self.skipped.at_least, self.skipped.at_most);
         let mut before = (0, 0);
         self.items.iter().enumerate().filter_map(move |(index, item)| {
+            work::done(1);
             let (at_least, at_most) = item.slots();
             let (first, last) = (before.0, before.1 + at_most);
             before = (before.0 + at_least, before.1 + at_most);
@@ -298,20 +352,6 @@ impl Queue {
             Item::Request { id, .. } => Some(id),
             Item::Hole { .. } => None,
         }));
-    }
-
-    /// The client pipelines after all: what was lost before a request may be of the same turn.
-    fn doubt_turns_behind_holes(&mut self) {
-        let mut behind_hole = false;
-        for item in &mut self.items {
-            match item {
-                Item::Hole { .. } => behind_hole = true,
-                Item::Request { opens_turn, .. } => {
-                    *opens_turn &= !behind_hole;
-                    behind_hole = false;
-                }
-            }
-        }
     }
 
     /// The hole at the end, as one that may hold nothing.
@@ -346,103 +386,5 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn response(queue: &mut Queue, start: u64, ack: u64) -> (Verdict, Vec<u64>) {
-        let mut unanswered = Vec::new();
-        (queue.response(start, Some(ack), &mut unanswered), unanswered)
-    }
-
-    #[test]
-    fn one_after_another() {
-        let mut queue = Queue::default();
-        for n in 0..3 {
-            queue.request(n, n * 100, Some(n * 1_000));
-            assert_eq!(response(&mut queue, n * 1_000, n * 100 + 100), (Verdict::Answers(n), vec![]));
-        }
-        assert!(!queue.is_pipelined());
-    }
-
-    #[test]
-    fn a_lost_response_does_not_shift_the_next() {
-        let mut queue = Queue::default();
-        queue.request(1, 0, Some(0));
-        queue.lost_responses(500, 1, 500, 0);
-        queue.request(2, 100, Some(500));
-        assert_eq!(response(&mut queue, 500, 200), (Verdict::Answers(2), vec![1]));
-    }
-
-    #[test]
-    fn a_lost_request_leaves_its_response_alone() {
-        let mut queue = Queue::default();
-        queue.request(1, 0, Some(0));
-        assert_eq!(response(&mut queue, 0, 100).0, Verdict::Answers(1));
-        queue.lost_requests(100, 1, 100);
-        assert_eq!(response(&mut queue, 500, 200).0, Verdict::Alone);
-        queue.request(3, 200, Some(900));
-        assert_eq!(response(&mut queue, 900, 300).0, Verdict::Answers(3));
-        // Request and response before it lost: the old request must not get the new response.
-        queue.request(4, 300, Some(1_400));
-        queue.lost_responses(1_900, 1, 500, 0);
-        queue.lost_requests(400, 1, 100);
-        assert_eq!(response(&mut queue, 1_900, 500).0, Verdict::Alone);
-    }
-
-    #[test]
-    fn pipelined_in_order() {
-        let mut queue = Queue::default();
-        for n in 0..4 {
-            queue.request(n, n * 100, Some(0));
-        }
-        for n in 0..4 {
-            assert_eq!(response(&mut queue, n * 300, 400).0, Verdict::Answers(n));
-        }
-        assert!(queue.is_pipelined());
-    }
-
-    #[test]
-    fn pipelined_with_a_lost_response_is_told_from_the_end() {
-        let mut queue = Queue::default();
-        for n in 0..4 {
-            queue.request(n, n * 100, Some(0));
-        }
-        assert_eq!(response(&mut queue, 0, 400).0, Verdict::Answers(0));
-        // 300 bytes: the second's response, or it and others.
-        queue.lost_responses(600, 1, 300, 0);
-        assert_eq!(response(&mut queue, 600, 400).0, Verdict::Ambiguous);
-        assert!(queue.would_open_turn(1_200));
-        let mut unanswered = Vec::new();
-        assert_eq!(queue.tell_from_the_right(2, &mut unanswered), Some(vec![Some(2), Some(3)]));
-        assert_eq!(unanswered, [1]);
-    }
-
-    #[test]
-    fn a_first_turn_whose_first_request_was_lost_is_not_shifted() {
-        let mut queue = Queue::default();
-        queue.lost_requests(0, 1, 100);
-        queue.request(1, 100, Some(0));
-        queue.request(2, 200, Some(0));
-        assert_eq!(
-            response(&mut queue, 0, 300).0,
-            Verdict::Alone,
-            "at least one request was lost: the first answer is its"
-        );
-    }
-
-    #[test]
-    fn more_answers_than_questions_are_not_believed() {
-        let mut queue = Queue::default();
-        queue.request(0, 0, Some(0));
-        queue.lost_responses(600, 1, 600, 0);
-        assert_eq!(queue.tell_from_the_right(1, &mut Vec::new()), None);
-    }
-
-    #[test]
-    fn answers_before_anything_was_asked_stay_alone() {
-        let mut queue = Queue::default();
-        queue.request(1, 100, Some(0));
-        assert_eq!(response(&mut queue, 0, 100).0, Verdict::Alone, "a 408 sent before the request came");
-        assert_eq!(response(&mut queue, 50, 200).0, Verdict::Answers(1));
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -79,11 +79,12 @@ impl Conversation {
             self.queue.forget(&mut unanswered);
             self.unanswered(cx, unanswered, time_ns);
         }
+        let read = raw.ack.and_then(|seen| self.reads.before(seen));
         if let Some(seen) = raw.ack {
-            self.turn(cx, seen, time_ns);
+            self.turn(cx, raw.start, seen, read, time_ns);
         }
         let id = self.add(draft);
-        let waiting = self.queue.request(id, raw.start, raw.ack);
+        let waiting = self.queue.request(id, raw.start, raw.ack, read);
         if waiting
             && self.queue.is_pipelined()
             && let Some(draft) = self.drafts.get_mut(&id)

@@ -21,16 +21,47 @@ use crate::{
 /// Bytes of junk before a status line that are passed over.
 const MAX_JUNK: usize = 1_024;
 
-/// Whether a whole response head stands here that tells where its body ends.
-fn is_framed_head(bytes: &[u8]) -> bool {
-    let end = if sniff::strict_response(bytes) { head::find_end(bytes, 0).ok() } else { None };
-    let head = end.and_then(|end| head::response(&bytes::Bytes::copy_from_slice(&bytes[..end])));
-    head.is_some_and(|head| framing::of_response(&head, None, false).0 != Framing::UntilClose)
+/// What stands where a body may begin, or the next message when the request was HEAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// A whole head that tells where its body ends: a message.
+    Message,
+    /// The body.
+    Body,
+    /// Either: too little of it is here, or a body made of a message.
+    Unclear,
+}
+
+/// `at_segment`: a segment begins here, as it does when a message is written by itself.
+fn behind_head(bytes: &[u8], at_segment: bool) -> Behind {
+    const BEGIN: &[u8] = b"HTTP/1.";
+    if !sniff::strict_response(bytes) {
+        let is_cut = BEGIN.starts_with(bytes) || bytes.starts_with(BEGIN) && memchr::memchr(b'\n', bytes).is_none();
+        return if is_cut { Behind::Unclear } else { Behind::Body };
+    }
+    let Ok(end) = head::find_end(bytes, 0) else { return Behind::Unclear };
+    match head::response(&bytes::Bytes::copy_from_slice(&bytes[..end])) {
+        Some(head) if framing::of_response(&head, None, false).0 != Framing::UntilClose => {
+            let is_plain = !head.odd && memchr::memmem::rfind(&bytes[..end], BEGIN) == Some(0);
+            if is_plain && at_segment { Behind::Message } else { Behind::Unclear }
+        }
+        _ => Behind::Body,
+    }
 }
 
 impl Conversation {
     /// The next bytes from the server.
     pub(crate) fn received(&mut self, cx: &mut Context, piece: Piece<'_>) {
+        // What looked like the beginning of a head is none when the next turn begins within it.
+        if let Some(begin) = self.responses.head_begin()
+            && let Some(boundary) = self.queue.boundary().filter(|at| *at > begin)
+            && boundary <= piece.offset
+        {
+            cx.messages.unread("malformed");
+            self.break_chain(cx, piece.time_ns);
+            self.responses.restart();
+            self.queue.lost_responses(boundary, 0, boundary - begin, 0);
+        }
         // Behind a loss a body may be taken for longer than it is: it ends where the next turn begins.
         if self.alone && self.answering.is_some() {
             let end = piece.offset + piece.bytes.len() as u64;
@@ -60,9 +91,16 @@ impl Conversation {
             }
             if self.doubtful_body && !input.bytes.is_empty() {
                 self.doubtful_body = false;
-                if is_framed_head(input.bytes) {
-                    self.responses.restart();
-                    self.response_through(cx, time_ns, None);
+                match behind_head(input.bytes, input.is_segment_start()) {
+                    Behind::Message => {
+                        self.responses.restart();
+                        self.response_through(cx, time_ns, None);
+                    }
+                    Behind::Unclear => {
+                        let Input { offset, bytes, .. } = input;
+                        self.lose_doubtful(cx, offset, offset + bytes.len() as u64, time_ns);
+                    }
+                    Behind::Body => {}
                 }
             }
             let at = self.queue.boundary().filter(|at| *at >= input.offset);
@@ -175,6 +213,7 @@ impl Conversation {
             self.responses.lose();
             return;
         }
+        self.queue.note_response(raw.start);
         let mut unanswered = Vec::new();
         let verdict = if found || !self.held.is_empty() {
             Verdict::Ambiguous
@@ -214,7 +253,8 @@ impl Conversation {
             draft.exchange.flags.set(Flags::MALFORMED);
         }
         draft.respond(cx, head.clone(), framing, raw.start_ns);
-        self.doubtful_body = verdict == Verdict::Ambiguous && framing != Framing::None && self.a_head_request_waits();
+        self.doubtful_body =
+            !asked && framing != Framing::None && (self.alone || self.queue.has_hole() || self.a_head_request_waits());
         self.responses.begin_body(framing);
         match framing {
             Framing::None => {
@@ -242,6 +282,7 @@ impl Conversation {
     }
 
     pub(crate) fn response_through(&mut self, cx: &mut Context, time_ns: i64, fault: Option<Fault>) {
+        self.doubtful_body = false;
         if let Some(id) = self.answering.take() {
             if let Some(draft) = self.drafts.get_mut(&id) {
                 draft.response_end(time_ns, fault);
@@ -268,7 +309,19 @@ impl Conversation {
         }
     }
 
+    /// What lies here may be a body, or messages when the request was HEAD: it cannot be told.
+    fn lose_doubtful(&mut self, cx: &mut Context, begin: u64, end: u64, time_ns: i64) {
+        self.break_chain(cx, time_ns);
+        self.response_through(cx, time_ns, Some(Fault::Gap));
+        self.responses.lose();
+        self.queue.lost_responses(end, 0, end - begin, 0);
+    }
+
     fn response_gap(&mut self, cx: &mut Context, gap: Gap) {
+        if std::mem::take(&mut self.doubtful_body) {
+            self.lose_doubtful(cx, gap.offset, gap.offset + gap.len, gap.time_ns);
+            return;
+        }
         let (in_body, lost) = self.responses.gap(gap.len);
         if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)).filter(|_| in_body > 0) {
             draft.response_gap(in_body);

@@ -5,8 +5,37 @@
 //! last request. A chain that breaks is told as far as it can be; a head that nothing proved to be one is
 //! taken back.
 
+use std::collections::VecDeque;
+
 use super::{Context, Conversation, draft::Draft, queue::Verdict};
 use crate::record::Fault;
+
+/// Up to where the server had read the client when it sent its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Where the server's bytes begin that acknowledge more than those before them, and what they acknowledge.
+    steps: VecDeque<(u64, u64)>,
+}
+
+impl Reads {
+    /// Steps kept: a turn has one or two.
+    const KEPT: usize = 8;
+
+    /// The server's bytes at `offset` acknowledge `ack`.
+    pub(crate) fn note(&mut self, offset: u64, ack: u64) {
+        if self.steps.back().is_none_or(|(_, last)| ack > *last) {
+            if self.steps.len() == Self::KEPT {
+                self.steps.pop_front();
+            }
+            self.steps.push_back((offset, ack));
+        }
+    }
+
+    /// The most that is acknowledged by bytes before `offset`.
+    pub(crate) fn before(&self, offset: u64) -> Option<u64> {
+        self.steps.iter().rev().find(|(begin, _)| *begin < offset).map(|(_, ack)| *ack)
+    }
+}
 
 /// A response that is held.
 #[derive(Debug)]
@@ -27,9 +56,10 @@ impl Conversation {
         id
     }
 
-    /// The client sends a request, having got everything up to `seen`.
-    pub(crate) fn turn(&mut self, cx: &mut Context, seen: u64, time_ns: i64) {
-        if !self.queue.would_open_turn(seen) {
+    /// The client sends the request at `start`, having got everything up to `seen`; of what it had sent
+    /// before, the server had read up to `read`.
+    pub(crate) fn turn(&mut self, cx: &mut Context, start: u64, seen: u64, read: Option<u64>, time_ns: i64) {
+        if !self.queue.would_open_turn(start, seen, read) {
             return;
         }
         if self.received_until == seen && self.responses.is_unsure() {

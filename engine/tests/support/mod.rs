@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod traffic;
+pub(crate) mod tshark;
+
 use std::{io::Read, path::PathBuf, sync::Arc};
 
 use weir_engine::{

@@ -28,6 +28,16 @@ pub struct Hello<S> {
     tls13: bool,
 }
 
+/// The name asked for in a hello that is to be passed on untouched, lower case; `None` too where the bytes are not all
+/// of it yet.
+#[must_use]
+pub fn sni_of(mut bytes: &[u8]) -> Option<ByteString> {
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut bytes).ok()?;
+    let accepted = acceptor.accept().ok()??;
+    accepted.client_hello().server_name().map(|name| name.to_ascii_lowercase().into())
+}
+
 impl<S> Hello<S> {
     /// Name the client asks for (SNI, RFC 6066 §3), lower case.
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way through these rooms:
 //!
-//! - [`cli`]: what can be typed. [`output`]: what users see.
+//! - [`allocator`]: memory that is given back. [`cli`]: what can be typed. [`output`]: what users see.
 //! - [`pretty`]: bodies as people read them; [`content`]: the bodies of an exchange.
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
@@ -11,6 +11,7 @@
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
+mod allocator;
 mod api;
 mod capture;
 mod cli;
@@ -24,9 +25,7 @@ mod trust;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::set_up();
     commands::main()
 }
