@@ -173,7 +173,9 @@ fn write(home: &Home, id: &SessionId, table: &str, columns: &[(&str, ArrayRef)])
 fn batches(path: &Path) -> Result<Vec<RecordBatch>, StorageError> {
     let broken = || StorageError::parquet("read", path);
     let file = File::open(path).map_err(StorageError::io("open", path))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build).map_err(broken())?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(broken())?;
     Ok(reader.collect::<Result<_, ArrowError>>()?)
 }
 

@@ -127,9 +127,8 @@ async fn events(mut body: Incoming, mut each: impl FnMut(Event<'_>) -> Result<bo
 
 /// The event of a block of lines; a comment is none.
 fn event(block: &str) -> Option<Event<'_>> {
-    let field = |name: &str| {
-        block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start)
-    };
+    let field =
+        |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start);
     Some(Event { name: field("event").unwrap_or("message"), data: field("data")? })
 }
 
