@@ -161,7 +161,7 @@ fn every_wrapping_gives_the_truth() -> Result<()> {
     let (first, second) = (plain[..at].to_vec(), [&plain[..24], &plain[at..]].concat());
     let joined = synth.put("joined.pcap", &[&first[..], &second].concat())?;
     let (first, second) = (synth.put("1.pcap", &first)?, synth.put("2.pcap", &second)?);
-    for files in [&[gz][..], &[zst], &[ng.clone()], &[twice], &[joined], &[first, second]] {
+    for files in [&[gz][..], &[zst], std::slice::from_ref(&ng), &[twice], &[joined], &[first, second]] {
         for jobs in ["1", "2"] {
             let files: Vec<&str> = files.iter().map(String::as_str).collect();
             let done = import(&home, &[&files[..], &["--jobs", jobs]].concat())?;

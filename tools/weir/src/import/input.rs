@@ -63,7 +63,7 @@ impl Input {
                 return Err(Usage::new("standard input is a terminal; pipe a capture into weir import -").into());
             }
             let metadata = File::from(stdin.as_fd().try_clone_to_owned()?).metadata()?;
-            let size = metadata.is_file().then(|| metadata.len());
+            let size = metadata.is_file().then_some(metadata.len());
             return Ok(Self { place: Place::StandardInput, size });
         }
         let unreadable =

@@ -31,7 +31,7 @@ const BLOCKS_WAITING: usize = 3;
 /// The packet path of an import.
 pub(super) enum Packets {
     Alone(Box<Alone>),
-    Sharded(Sharded),
+    Sharded(Box<Sharded>),
 }
 
 /// One shard, on the thread that reads: nothing is handed over.
@@ -103,7 +103,8 @@ impl Packets {
             queues.push(queue);
         }
         let dispatcher = Dispatcher::new(&options.shard, options.jobs);
-        Ok(Self::Sharded(Sharded { dispatcher, sink: sink(), counted: Ledger::default(), queues, used, threads }))
+        let (sink, counted) = (sink(), Ledger::default());
+        Ok(Self::Sharded(Box::new(Sharded { dispatcher, sink, counted, queues, used, threads })))
     }
 
     /// Reads one capture to its end, or until it is to stop.
