@@ -266,6 +266,15 @@ fn curl_lines_run_as_pasted() -> Result<()> {
     Ok(())
 }
 
+/// Where two texts begin to differ.
+fn differing(one: &[u8], other: &[u8]) -> String {
+    let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let around = |text: &[u8]| {
+        String::from_utf8_lossy(&text[at.saturating_sub(100).min(text.len())..(at + 100).min(text.len())]).into_owned()
+    };
+    format!("at byte {at}: {} or {}", around(one), around(other))
+}
+
 #[test]
 fn a_collection_is_merged_into_without_duplicates() -> Result<()> {
     let captured = Captured::make()?;
@@ -310,7 +319,8 @@ fn a_collection_is_merged_into_without_duplicates() -> Result<()> {
         "{}",
         String::from_utf8_lossy(&said.stderr)
     );
-    ensure!(fs::read(&old)? == once, "the second run changes nothing");
+    let twice = fs::read(&old)?;
+    ensure!(twice == once, "the second run changes nothing: {}", differing(&once, &twice));
 
     // Postman leaves ids away when it exports: then method, URL and body decide.
     let mut without_ids = merged.clone();
