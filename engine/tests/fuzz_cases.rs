@@ -5,10 +5,12 @@ mod fuzzing;
 
 use std::{fs, path::Path};
 
+type Target = fn(&[u8]);
+
 #[test]
 fn cases_found_by_fuzzing() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz");
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Target); 6] = [
         ("frame", fuzzing::frame),
         ("packets", fuzzing::packets),
         ("streams", fuzzing::streams),
