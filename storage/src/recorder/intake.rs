@@ -4,7 +4,9 @@
 //! (and their share of the memory budget with them) as soon as they are in columns.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
+    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -54,6 +56,8 @@ pub(super) struct Intake {
     taken: u64,
     /// Since when nothing is recorded, microseconds since the Unix epoch.
     paused_since_us: Option<i64>,
+    /// Pauses that ended lately.
+    pauses: VecDeque<Range<i64>>,
     settings_version: Option<u64>,
     exchanges: Exchanges,
     connections: Connections,
@@ -115,6 +119,7 @@ impl Intake {
             gathers_cookies: true,
             taken: 0,
             paused_since_us: None,
+            pauses: VecDeque::new(),
             settings_version: None,
             exchanges: Exchanges::default(),
             connections: Connections::default(),
@@ -181,6 +186,7 @@ impl Intake {
             let settings = lock(&self.shared.settings);
             self.filters = Arc::clone(&settings.filters);
             self.paused_since_us = settings.paused_since.map(Timestamp::as_micros);
+            self.pauses.clone_from(&settings.pauses);
             self.labels = Arc::clone(&settings.labels);
             self.gathers_cookies = settings.cookies;
             // One for each rule, one for the pause, one for each limit.
@@ -191,10 +197,11 @@ impl Intake {
         }
     }
 
-    /// Whether what ended at this time is left out: what ended before a pause began is recorded, though it
-    /// may have been on its way here when it did.
+    /// Whether what ended at this time is left out: what ended before a pause began is recorded, and what ended in
+    /// it is not, though either may have been on its way here when that changed.
     fn is_paused_at(&self, ended_us: i64) -> bool {
         self.paused_since_us.is_some_and(|since_us| ended_us >= since_us)
+            || self.pauses.iter().any(|pause| pause.contains(&ended_us))
     }
 
     fn take_exchange(&mut self, mut exchange: Box<Exchange>) {

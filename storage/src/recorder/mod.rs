@@ -23,6 +23,8 @@ mod tail;
 mod writer;
 
 use std::{
+    collections::VecDeque,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -168,7 +170,12 @@ struct Settings {
     paused_since: Option<Timestamp>,
     /// Of the pauses that have ended.
     paused_us: u64,
+    /// The latest of those, microseconds since the Unix epoch: what ended in one may come to the intake after it.
+    pauses: VecDeque<Range<i64>>,
 }
+
+/// Pauses remembered after their end.
+const PAUSES: usize = 16;
 
 impl Settings {
     fn paused_us(&self) -> u64 {
@@ -241,6 +248,7 @@ impl Recorder {
                 labels,
                 paused_since: None,
                 paused_us: 0,
+                pauses: VecDeque::new(),
             }),
             settings_version: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
@@ -328,6 +336,11 @@ impl Recorder {
         let paused_us = {
             let mut settings = lock(&self.shared.settings);
             settings.paused_us = settings.paused_us();
+            if let Some(since) = settings.paused_since {
+                settings.pauses.push_back(since.as_micros()..Timestamp::now().as_micros());
+                let excess = settings.pauses.len().saturating_sub(PAUSES);
+                settings.pauses.drain(..excess);
+            }
             settings.paused_since = paused.then(Timestamp::now);
             settings.paused_us
         };
