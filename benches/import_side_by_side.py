@@ -152,8 +152,8 @@ def table(name, capture, made, arguments, chosen, results):
     title, flags, mix = FILES[name]
     print(f"### {title}\n")
     print(f"{made['bytes'] / 1e6:.0f} MB, {made['packets']} packets, {made['exchanges']} exchanges begun: {mix}.\n")
-    print("| tool | GB/s | packets/s | exchanges/s | wall | CPU | peak RSS | written | exchanges found | bar |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| tool | GB/s | GB a CPU second | packets/s | exchanges/s | wall | CPU | peak RSS | written | exchanges found | bar |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for tool, (run, slow, bar) in TOOLS.items():
         if not chosen(tool):
             continue
@@ -161,18 +161,19 @@ def table(name, capture, made, arguments, chosen, results):
         try:
             runs = [run(capture) for _ in range(1 if slow else arguments.repeat)]
         except (RuntimeError, OSError, ValueError) as error:
-            print(f"| {tool} | none: {str(error)[:200].replace('|', '/')} | | | | | | | | |", flush=True)
+            print(f"| {tool} | none: {str(error)[:200].replace('|', '/')} | | | | | | | | | |", flush=True)
             results.setdefault(name, {})[tool] = {"failed": str(error)}
             continue
         row = min(runs, key=lambda run: run["wall"])
         worst = max(run["wall"] for run in runs)
         results.setdefault(name, {})[tool] = {**row, "worst": worst}
         rate = made["bytes"] / row["wall"] / 1e9
+        per_cpu = f"{made['bytes'] / row['cpu'] / 1e9:.2f}" if row["cpu"] else ""
         exchanges = f"{row['exchanges'] / row['wall']:.0f}" if row.get("exchanges") else ""
         written = f"{row['disk'] / 1e6:.1f} MB" if "disk" in row else ""
         told = f"{bar} {'met' if rate >= bar else 'missed'}" if bar and name == "web" else ""
         print(
-            f"| {tool} | {rate:.2f} | {made['packets'] / row['wall']:.0f} | {exchanges} | {row['wall']:.3f} s (worst {worst:.3f}) |"
+            f"| {tool} | {rate:.2f} | {per_cpu} | {made['packets'] / row['wall']:.0f} | {exchanges} | {row['wall']:.3f} s (worst {worst:.3f}) |"
             f" {row['cpu']:.2f} s | {row['rss']:.0f} MiB | {written} | {row.get('exchanges') or ''} | {told} |",
             flush=True,
         )
