@@ -29,16 +29,13 @@ fn a_page_far_down_is_the_one_that_walking_finds() {
     let deleted = rig.recorder.delete_requests(&Expr::parse("id BETWEEN 10000 AND 10099").expect("parses"));
     assert_eq!(deleted.expect("deletes").exchanges, 100);
     let session = Session::open(&home, rig.recorder.entry().expect("has an entry"));
-    for filter in [None, Some("method = 'GET'"), Some("url NOT LIKE '%page=3'")] {
+    for filter in [None, Some("url NOT LIKE '%page=3'")] {
         let filter = filter.map(|text| Expr::parse(text).expect("parses"));
         for (column, descending) in [
             (Column::Id, false),
             (Column::Id, true),
-            (Column::Started, false),
             (Column::DurationUs, false),
             (Column::DurationUs, true),
-            (Column::Status, true),
-            (Column::Url, false),
             (Column::Url, true),
         ] {
             let ids = |offset, limit| -> Vec<u64> {
