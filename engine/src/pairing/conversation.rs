@@ -183,7 +183,7 @@ impl Conversation {
 }
 
 /// The first bytes of a request that came in tiny segments.
-fn may_begin_request(bytes: &[u8]) -> bool {
+pub(crate) fn may_begin_request(bytes: &[u8]) -> bool {
     bytes.len() < 24 && !bytes.is_empty() && bytes.iter().all(u8::is_ascii_uppercase)
         || bytes.len() < 256 && bytes.starts_with(b"PRI * HTTP/2")
 }
@@ -222,6 +222,9 @@ impl Consumer for Conversation {
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);
             return;
+        }
+        if direction == Direction::Received {
+            self.answer_to_bare_request(cx, piece.ack, piece.time_ns);
         }
         if !self.is_http {
             if direction == Direction::Sent && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16]) {

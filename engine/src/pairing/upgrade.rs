@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Context, Conversation,
+    conversation::may_begin_request,
     draft::{Draft, Ends},
     streams::Streams,
 };
@@ -66,7 +67,11 @@ pub(crate) fn inside(cx: &mut Context, draft: &Draft, head: &Head, ends: &Ends, 
 
 impl Inside {
     pub(crate) fn is_tunnel(&self) -> bool {
-        matches!(self, Self::Tunnel(..) | Self::Opaque)
+        match self {
+            Self::Tunnel(..) | Self::Opaque => true,
+            Self::Http(conversation) => !conversation.is_http,
+            _ => false,
+        }
     }
 
     pub(crate) fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
@@ -75,8 +80,10 @@ impl Inside {
             if piece.bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
                 return;
             }
-            let is_http =
-                sniff::request(piece.bytes) || sniff::response(piece.bytes) || piece.bytes.starts_with(b"PRI * HTTP/2");
+            let is_http = sniff::request(piece.bytes)
+                || sniff::response(piece.bytes)
+                || may_begin_request(piece.bytes)
+                || b"HTTP/".starts_with(piece.bytes);
             *self = if is_http {
                 Self::Http(Box::new(Conversation::new(ends.clone(), *opened_ns, true)))
             } else {
