@@ -14,6 +14,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// The reason for what was kept and has been deleted since, by the user.
+pub const DELETED: &str = "policy:deleted";
+
 /// What a layer counts, in the order data passes through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +97,15 @@ impl Tally {
     #[must_use]
     pub fn balances(&self) -> bool {
         self.seen == self.kept + self.dropped_total()
+    }
+
+    /// Counts `count` of what was kept as deleted since.
+    pub fn delete(&mut self, count: u64) {
+        let count = count.min(self.kept);
+        if count > 0 {
+            self.kept -= count;
+            *self.dropped.entry(DELETED.to_owned()).or_default() += count;
+        }
     }
 
     /// Dropped without having been asked for.
@@ -240,6 +252,13 @@ impl Counters {
                 }
             }
         }
+    }
+
+    /// Counts `count` things that were kept as deleted since.
+    pub fn deleted(&self, layer: Layer, count: u64) {
+        self.dropped(layer, DELETED, count);
+        let _ =
+            self.layers[layer as usize].kept.fetch_update(Relaxed, Relaxed, |kept| Some(kept.saturating_sub(count)));
     }
 
     /// The ledger as of now. Layers that counted nothing are left out.

@@ -315,6 +315,20 @@ mod tests {
                 LinkType::RAW,
                 ip4(47, 0, &[&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0][..], &frame].concat()),
             ),
+            (
+                "gre in udp",
+                LinkType::RAW,
+                ip4(17, 0, &udp_bytes(4754, &[&[0x20, 0, 8, 0, 0, 0, 0, 1][..], &plain].concat())),
+            ),
+            (
+                "aruba",
+                LinkType::RAW,
+                ip4(
+                    47,
+                    0,
+                    &[&[0, 0, 0x82, 0, 0x88, 1][..], &[0; 24], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &plain].concat(),
+                ),
+            ),
             ("ipip", LinkType::RAW, ip4(4, 0, &plain)),
             ("6in4", LinkType::RAW, ip4(41, 0, &six)),
             ("vxlan", LinkType::RAW, ip4(17, 0, &udp_bytes(4789, &[&[8, 0, 0, 0, 0, 0, 1, 0][..], &frame].concat()))),

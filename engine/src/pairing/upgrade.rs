@@ -148,6 +148,8 @@ fn record(
         (state, payload) = (BodyState::SkippedPolicy, Bytes::new());
     }
     Record::Message(Box::new(Message {
+        client: None,
+        device: None,
         exchange,
         connection,
         at_us: time_ns.div_euclid(1_000),

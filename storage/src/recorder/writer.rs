@@ -8,12 +8,16 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use weir_engine::ledger::Layer;
 
 use super::{
     Shared,
@@ -198,14 +202,18 @@ impl Writer {
             let mut part = PartWriter::create(&dir, table.as_str(), table, Purpose::Live)?;
             part.write(batch)?;
             let rows = part.rows();
-            part.publish(&Part::live_path(&self.home, &self.shared.id, table, next, next))?;
+            let place = Part::live_path(&self.home, &self.shared.id, table, next, next);
+            part.publish(&place)?;
+            let bytes = std::fs::metadata(&place).map_or(0, |metadata| metadata.len());
+            self.shared.stored_bytes.fetch_add(bytes, Relaxed);
             self.next[table as usize] += 1;
-            flush.batches.remove(0);
+            let (_, batch) = flush.batches.remove(0);
             flush.count_kept(table, rows, &self.shared.counters);
             if table == Table::Exchanges {
                 self.shared.flushed.fetch_add(rows, Relaxed);
                 self.request_bytes += flush.request_bytes;
                 self.response_bytes += flush.response_bytes;
+                self.shared.watchers.tell(&batch);
             }
         }
         files::sync_dir(&dir)
@@ -250,10 +258,12 @@ impl Writer {
     fn store_entry(&self) -> Result<SessionEntry, StorageError> {
         let settings = lock(&self.shared.settings).clone();
         let last_error = lock(&self.shared.last_error).clone();
-        self.shared.catalogue.update(&self.shared.id, |entry| {
-            entry.exchanges = self.shared.flushed.load(Relaxed);
-            entry.request_bytes = self.request_bytes;
-            entry.response_bytes = self.response_bytes;
+        let shared = &self.shared;
+        let less = |count: u64, deleted: &AtomicU64| count.saturating_sub(deleted.load(Relaxed));
+        shared.catalogue.update(&shared.id, |entry| {
+            entry.exchanges = less(shared.flushed.load(Relaxed), &shared.deleted_exchanges);
+            entry.request_bytes = less(self.request_bytes, &shared.deleted_request_bytes);
+            entry.response_bytes = less(self.response_bytes, &shared.deleted_response_bytes);
             entry.paused_us = settings.paused_us();
             entry.ledger = self.shared.counters.snapshot();
             entry.last_error = last_error;
@@ -262,8 +272,9 @@ impl Writer {
 
     fn close(self) -> Result<SessionEntry, StorageError> {
         let merged = compaction::finish(&self.home, &self.shared.id, self.merge);
-        if let Err(error) = &merged {
-            self.fail(error);
+        match &merged {
+            Ok(messages) => self.shared.counters.deleted(Layer::Messages, *messages),
+            Err(error) => self.fail(error),
         }
         self.store_entry()?;
         let entry = self.shared.catalogue.update(&self.shared.id, |entry| {

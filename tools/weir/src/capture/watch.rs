@@ -1,4 +1,4 @@
-//! Watches over a running capture: signals, `--duration`, a stop by the API, the status line.
+//! Watches over a running capture: signals, `--duration`, a full session, a stop by the API, the status line.
 //!
 //! In: a running capture. Out: its entry once everything is on disk.
 
@@ -71,6 +71,9 @@ async fn watch(running: &Running, duration: Option<Duration>, signals: &mut Sign
         tokio::select! {
             _ = tick.tick() => {
                 running.tick();
+                if running.is_full() {
+                    return;
+                }
                 if let Some(line) = &line {
                     line.show(&running.status());
                 }

@@ -156,7 +156,7 @@ mod tests {
         ledger.layer_mut(Layer::Packets).dropped.insert("ignored:not_tcp".to_owned(), 1);
         let messages = ledger.layer_mut(Layer::HttpMessages);
         messages.noted.insert("unpaired:response_missing".to_owned(), 2);
-        assert_eq!(phrases(&ledger, lost), ["1.4 KiB in gaps", "2 requests without response (response_missing)"]);
+        assert_eq!(phrases(&ledger, lost), ["1.41 KiB in gaps", "2 requests without response (response_missing)"]);
         assert_eq!(phrases(&ledger, left_out), ["1 packet that is not TCP"]);
     }
 }
