@@ -95,7 +95,7 @@ pub(crate) struct SynthArgs {
     /// Link type of the file
     #[arg(long, value_enum, default_value_t, help_heading = "How it travels")]
     pub(crate) link: LinkName,
-    /// What IP travels in, outermost first: vlan,mpls,gre,ipip,vxlan,geneve,gtp
+    /// What IP travels in, outermost first: vlan,mpls,gre,ipip,vxlan,geneve,gtp,pppoe,erspan,ayiya
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', help_heading = "How it travels")]
     pub(crate) inside: Vec<Tunnel>,
     /// Cut IPv4 packets longer than this into fragments
@@ -131,6 +131,11 @@ pub(crate) enum LinkName {
     Null,
     Sll,
     Sll2,
+    Loop,
+    Ppp,
+    CiscoHdlc,
+    Nflog,
+    Radiotap,
 }
 
 impl From<LinkName> for Link {
@@ -141,6 +146,11 @@ impl From<LinkName> for Link {
             LinkName::Null => Self::Null,
             LinkName::Sll => Self::Sll,
             LinkName::Sll2 => Self::Sll2,
+            LinkName::Loop => Self::Loop,
+            LinkName::Ppp => Self::Ppp,
+            LinkName::CiscoHdlc => Self::CiscoHdlc,
+            LinkName::Nflog => Self::Nflog,
+            LinkName::Radiotap => Self::Radiotap,
         }
     }
 }
@@ -155,6 +165,9 @@ pub(crate) enum Tunnel {
     Vxlan,
     Geneve,
     Gtp,
+    Pppoe,
+    Erspan,
+    Ayiya,
 }
 
 impl From<Tunnel> for Encapsulation {
@@ -167,6 +180,9 @@ impl From<Tunnel> for Encapsulation {
             Tunnel::Vxlan => Self::Vxlan(7),
             Tunnel::Geneve => Self::Geneve(7),
             Tunnel::Gtp => Self::GtpU(7),
+            Tunnel::Pppoe => Self::Pppoe(7),
+            Tunnel::Erspan => Self::Erspan(7),
+            Tunnel::Ayiya => Self::Ayiya,
         }
     }
 }
