@@ -312,6 +312,7 @@ fn a_collection_is_merged_into_without_duplicates() -> Result<()> {
         "{variables:?}"
     );
 
+    let once = fs::read(&old)?;
     let said = merge(&captured.session)?;
     ensure!(
         String::from_utf8_lossy(&said.stderr).contains("had them already: 3"),
