@@ -61,7 +61,7 @@ fn losses_cost_only_what_they_hit() {
     let seeds = std::env::var("WEIR_LOSS_SEEDS").ok();
     let with_tshark = seeds.is_none();
     let seeds = seeds.as_deref().and_then(|seeds| seeds.split_once('-'));
-    let seeds = seeds.map_or(1..=2, |(first, last)| first.parse().expect("number")..=last.parse().expect("number"));
+    let seeds = seeds.map_or(1..=1, |(first, last)| first.parse().expect("number")..=last.parse().expect("number"));
     let only = std::env::var("WEIR_LOSS_ONLY").unwrap_or_default();
     let mut failed = Vec::new();
     println!(

@@ -66,6 +66,12 @@ pub enum StorageError {
     /// A running session cannot be deleted.
     #[error("session {0} is being recorded; stop it first")]
     Running(String),
+    /// Rows of a running session are deleted by the capture that records it.
+    #[error("session {0} is being recorded; delete through its capture, or stop it first")]
+    BeingRecorded(String),
+    /// A jar that cannot be understood.
+    #[error("{0}")]
+    Jar(String),
     /// A name that cannot be used.
     #[error("'{0}' cannot be a session's name; use 1 to 200 characters without line breaks")]
     BadName(String),

@@ -194,6 +194,12 @@ fn may_end_in_head(bytes: &[u8]) -> bool {
     }
 }
 
+/// One line without a version, and nothing behind it.
+fn is_bare_line(bytes: &[u8]) -> bool {
+    let line = bytes.trim_ascii_end();
+    memchr::memchr(b'\n', line).is_none() && memchr::memmem::find(line, b" HTTP/").is_none()
+}
+
 impl Half {
     pub(crate) fn new(role: Role) -> Self {
         Self { role, state: State::Start, resumed: Resumed::No, passed_over: 0 }
@@ -445,6 +451,25 @@ impl Half {
         self.resumed = Resumed::No;
         self.state = State::Lost;
         result
+    }
+
+    /// A request line without a version that the server answers, whether its end came or not (HTTP/0.9): `until` is up to where
+    /// it had read. Taken as the whole head.
+    pub(crate) fn take_bare_request(&mut self, until: u64) -> Option<RawHead> {
+        let State::Head { buffer, start, .. } = &self.state else { return None };
+        let is_bare = self.resumed == Resumed::No
+            && until == *start + buffer.len() as u64
+            && sniff::request(buffer)
+            && is_bare_line(buffer);
+        if !is_bare {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Start) {
+            State::Head { buffer, start, ack, start_ns, .. } => {
+                Some(RawHead { bytes: buffer.freeze(), start, ack, start_ns, resumed: Resumed::No })
+            }
+            _ => None,
+        }
     }
 
     /// The stream ended. A head that is all but ended counts; whether the body under way is whole.

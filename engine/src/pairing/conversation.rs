@@ -183,7 +183,7 @@ impl Conversation {
 }
 
 /// The first bytes of a request that came in tiny segments.
-fn may_begin_request(bytes: &[u8]) -> bool {
+pub(crate) fn may_begin_request(bytes: &[u8]) -> bool {
     bytes.len() < 24 && !bytes.is_empty() && bytes.iter().all(u8::is_ascii_uppercase)
         || bytes.len() < 256 && bytes.starts_with(b"PRI * HTTP/2")
 }
@@ -197,7 +197,8 @@ impl Consumer for Conversation {
             flags.set(Flags::MIDSTREAM);
         }
         let connection = cx.ids.next_connection();
-        let ends = Ends { client: opening.client, server: opening.server, connection, flags, authority: None };
+        let device = opening.client_link.is_known().then(|| opening.client_link.to_string().into());
+        let ends = Ends { client: opening.client, server: opening.server, device, connection, flags, authority: None };
         let connect_us = opening.connect_us;
         Some(Self { connect_us, ..Self::new(ends, opening.opened_ns, false) })
     }
@@ -221,6 +222,9 @@ impl Consumer for Conversation {
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);
             return;
+        }
+        if direction == Direction::Received {
+            self.answer_to_bare_request(cx, piece.ack, piece.time_ns);
         }
         if !self.is_http {
             if direction == Direction::Sent && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16]) {
@@ -294,6 +298,7 @@ impl Consumer for Conversation {
         cx.records.push(Record::Connection(Box::new(Connection {
             id: self.ends.connection,
             source: Source::Packets,
+            device: self.ends.device.clone(),
             client: Some(self.ends.client),
             server: Some(self.ends.server),
             port: self.ends.server.port(),

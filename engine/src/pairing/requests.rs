@@ -129,6 +129,15 @@ impl Conversation {
         }
     }
 
+    /// The server answers: what looked like the beginning of a request line was all of it.
+    pub(crate) fn answer_to_bare_request(&mut self, cx: &mut Context, ack: Option<u64>, time_ns: i64) {
+        if !self.answered
+            && let Some(raw) = ack.and_then(|ack| self.requests.take_bare_request(ack))
+        {
+            self.request_head(cx, &raw, time_ns);
+        }
+    }
+
     pub(crate) fn end_requests(&mut self, cx: &mut Context, time_ns: i64, ending: Ending) {
         let (head, whole) = self.requests.end();
         if let Some(raw) = head {

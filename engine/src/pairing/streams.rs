@@ -39,6 +39,13 @@ impl Streams {
 
     /// The request that asked for the upgrade is answered on stream 1 (RFC 7540 §3.2).
     pub(crate) fn upgraded(&mut self, cx: &mut Context, asked: &Exchange) {
+        self.exchanges += 1;
+        if asked.method.is_empty() {
+            // The request was lost: what answers it stays alone here too.
+            let draft = Draft::without_request(cx, &self.ends, asked.started_us * 1_000);
+            self.open.insert(1, draft);
+            return;
+        }
         let start = StartLine::Request {
             method: asked.method.clone().into_bytes(),
             target: Bytes::new(),
@@ -48,7 +55,6 @@ impl Streams {
         let mut draft = Draft::from_request(cx, &self.ends, head, Framing::None, asked.started_us * 1_000);
         draft.exchange.url = asked.url.clone();
         draft.request_end(asked.started_us * 1_000, None);
-        self.exchanges += 1;
         self.open.insert(1, draft);
     }
 

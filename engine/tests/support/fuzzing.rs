@@ -23,12 +23,8 @@ const LINKS: [u32; 19] = [0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127,
 
 /// Small bounds, so that inputs reach them.
 fn shard() -> Shard {
-    let options = ShardOptions {
-        bodies: BodyPolicy::All,
-        max_flows: 64,
-        max_out_of_order: 64 << 10,
-        ..ShardOptions::default()
-    };
+    let options =
+        ShardOptions { bodies: BodyPolicy::All, max_flows: 64, max_out_of_order: 64 << 10, ..ShardOptions::default() };
     Shard::new(&options, Arc::new(Ids::default()), Budget::new(1 << 20))
 }
 
@@ -38,7 +34,10 @@ fn finish(mut shard: Shard, mut records: Vec<Record>) {
     assert!(ledger.balances(), "the ledger balances: {ledger:?}");
     for record in records {
         if let Record::Exchange(exchange) = record {
-            assert!(exchange.error.is_some() || !exchange.method.is_empty(), "a half says what is missing: {exchange:?}");
+            assert!(
+                exchange.error.is_some() || !exchange.method.is_empty(),
+                "a half says what is missing: {exchange:?}"
+            );
         }
     }
 }

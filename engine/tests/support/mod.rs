@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test uses its part
 
+pub(crate) mod md5;
 pub(crate) mod traffic;
 pub(crate) mod tshark;
 

@@ -71,7 +71,9 @@ pub(crate) fn parts(body: &[u8], content_type: &str) -> Option<Vec<Part>> {
         let mut search = content;
         let end = loop {
             let found = search + finder.find(body.get(search..)?)?;
-            if body[..found].ends_with(b"\r\n") && (found >= content + 2 || found == content) {
+            let line_begins = body[..found].ends_with(b"\r\n") && (found >= content + 2 || found == content);
+            // A longer text that only begins like the delimiter is none.
+            if line_begins && matches!(body.get(found + delimiter.len()..)?, [b'\r', b'\n', ..] | [b'-', b'-', ..]) {
                 break found;
             }
             search = found + 1;

@@ -228,13 +228,9 @@ mod tests {
 
     #[test]
     fn names_stay_inside_and_text_stays_text() {
-        for (text, expected) in [
-            ("../../etc/passwd", "-..-etc-passwd"),
-            ("GET /a?b", "GET -a-b"),
-            ("", "-"),
-            ("..", "-"),
-            ("a\n\0b.", "a--b"),
-        ] {
+        for (text, expected) in
+            [("../../etc/passwd", "etc-passwd"), ("GET /a?b", "GET -a-b"), ("", "-"), ("..", "-"), ("a\n\0b.", "a--b")]
+        {
             assert_eq!(file_name(text), expected, "{text}");
         }
         assert_eq!(scalar("a: {{x}} # \"b\"\u{2028}"), r#""a: {{x}} # \"b\"\u2028""#);

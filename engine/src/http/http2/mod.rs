@@ -283,6 +283,28 @@ mod tests {
         assert_eq!(events(&mut Http2Half::new(true), &bytes, 1).len(), 5);
     }
 
+    /// A small block that names a long field again and again, and tables beyond the bound.
+    #[test]
+    fn field_blocks_that_blow_up_stay_bounded() {
+        let mut half = Http2Half::new(false);
+        // Literal with indexing, name "a", a value of 3 000 bytes; then the entry it made, 65 000 times.
+        let mut block = vec![0x40, 1, b'a', 0x7f, 0xb9, 0x16];
+        block.extend([b'v'; 3_000]);
+        block.extend(vec![0xbe; 65_000]);
+        let mut size = 0;
+        let went_on = half.push(&frame(HEADERS, END_HEADERS, 1, &block), &mut |event| {
+            if let Event::Headers { fields, .. } = event {
+                size = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+            }
+        });
+        assert!(went_on && size > 3_000 && size <= MAX_FIELDS, "{size}");
+        // A dynamic table of 2^27 bytes is refused; so is a block over the bound.
+        let mut half = Http2Half::new(false);
+        assert!(!half.push(&frame(HEADERS, END_HEADERS, 1, &[0x3f, 0xe1, 0xff, 0xff, 0x3f]), &mut |_| {}));
+        let mut half = Http2Half::new(false);
+        assert!(!half.push(&frame(HEADERS, 0, 1, &vec![0; MAX_GATHERED + 1]), &mut |_| {}));
+    }
+
     #[test]
     fn bridges_gaps_in_data_only() {
         let mut half = Http2Half::new(false);

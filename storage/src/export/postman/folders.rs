@@ -3,9 +3,16 @@
 //! The key of an item says into which folder of an existing collection it goes (or into the collection itself), in which new
 //! folders, and its number: items that share folders stand together, and each folder is written once.
 
-use std::io::{self, Write};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
 
 use crate::export::sorter::Sorted;
 
@@ -126,7 +133,7 @@ pub(super) fn write_items(
         }
         separate(&mut empty, out)?;
         line(depth + 2 * open.len(), out)?;
-        out.write_all(&document)?;
+        write_item(&document, depth + 2 * open.len(), out)?;
     }
     while open.pop().is_some() {
         line(depth + 2 * open.len() + 1, out)?;
@@ -135,6 +142,44 @@ pub(super) fn write_items(
         out.write_all(b"}")?;
     }
     Ok(())
+}
+
+/// Writes an item with each member on a line of its own, as one that is there already is copied: merging again what is
+/// there changes nothing.
+fn write_item(document: &[u8], depth: usize, out: &mut dyn Write) -> io::Result<()> {
+    let Ok(Members(members)) = serde_json::from_slice(document) else { return out.write_all(document) };
+    for (number, (key, value)) in members.iter().enumerate() {
+        out.write_all(if number == 0 { b"{" } else { b"," })?;
+        line(depth + 1, out)?;
+        write!(out, "{}: {}", Value::from(key.as_str()), value.get())?;
+    }
+    line(depth, out)?;
+    out.write_all(b"}")
+}
+
+/// The members of an object, in their order, as they are written.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Gather;
+        impl<'de> Visitor<'de> for Gather {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an item")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut found = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    found.push(member);
+                }
+                Ok(found)
+            }
+        }
+        deserializer.deserialize_map(Gather).map(Self)
+    }
 }
 
 fn separate(empty: &mut [bool], out: &mut dyn Write) -> io::Result<()> {

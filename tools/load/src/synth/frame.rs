@@ -20,6 +20,16 @@ pub enum Link {
     Sll,
     /// Linux cooked, version 2 (276).
     Sll2,
+    /// OpenBSD loopback (108).
+    Loop,
+    /// PPP (9).
+    Ppp,
+    /// Cisco HDLC (104).
+    CiscoHdlc,
+    /// Linux netfilter log (239).
+    Nflog,
+    /// IEEE 802.11 with radiotap header (127).
+    Radiotap,
 }
 
 impl Link {
@@ -32,6 +42,11 @@ impl Link {
             Self::Raw => 101,
             Self::Sll => 113,
             Self::Sll2 => 276,
+            Self::Loop => 108,
+            Self::Ppp => 9,
+            Self::CiscoHdlc => 104,
+            Self::Nflog => 239,
+            Self::Radiotap => 127,
         }
     }
 }
@@ -53,13 +68,21 @@ pub enum Encapsulation {
     Geneve(u32),
     /// GTP-U (3GPP TS 29.281).
     GtpU(u32),
+    /// A PPPoE session (RFC 2516), on links with an EtherType.
+    Pppoe(u16),
+    /// ERSPAN type II in GRE: a mirrored Ethernet frame.
+    Erspan(u32),
+    /// AYIYA over UDP.
+    Ayiya,
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_MPLS: u16 = 0x8847;
+const ETHERTYPE_PPPOE: u16 = 0x8864;
 const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_FRAGMENT: u8 = 44;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_GRE: u8 = 47;
 const OUTER_SOURCE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -72,7 +95,7 @@ pub struct Encoder {
     pub link: Link,
     /// From the outermost to the innermost.
     pub encapsulations: Vec<Encapsulation>,
-    /// Largest IPv4 packet of the innermost layer; larger ones become fragments. `None`: never.
+    /// Largest IP packet of the innermost layer; larger ones become fragments. `None`: never.
     pub fragment: Option<usize>,
     identification: u16,
 }
@@ -103,18 +126,21 @@ impl Encoder {
                 }
             }
             (source, destination) => {
-                let mut ip = Vec::with_capacity(40 + tcp.len());
-                ip.extend_from_slice(&[0x60, 0, 0, 0]);
-                ip.extend_from_slice(&(tcp.len() as u16).to_be_bytes());
-                ip.extend_from_slice(&[PROTOCOL_TCP, 64]);
-                for address in [source, destination] {
-                    match address {
-                        IpAddr::V4(address) => ip.extend_from_slice(&address.to_ipv6_mapped().octets()),
-                        IpAddr::V6(address) => ip.extend_from_slice(&address.octets()),
-                    }
+                let Some(mtu) = self.fragment.filter(|mtu| tcp.len() + 40 > *mtu) else {
+                    out(&self.wrap(ETHERTYPE_IPV6, ipv6(source, destination, PROTOCOL_TCP, &tcp)));
+                    return;
+                };
+                // The fragment header takes 8 bytes (RFC 8200 §4.5).
+                let parts = tcp.chunks((mtu.max(56) - 48) & !7);
+                let (mut offset, last) = (0_u16, parts.len() - 1);
+                for (index, part) in parts.enumerate() {
+                    let mut payload = vec![PROTOCOL_TCP, 0];
+                    payload.extend_from_slice(&(offset | u16::from(index < last)).to_be_bytes());
+                    payload.extend_from_slice(&u32::from(self.identification).to_be_bytes());
+                    payload.extend_from_slice(part);
+                    out(&self.wrap(ETHERTYPE_IPV6, ipv6(source, destination, PROTOCOL_FRAGMENT, &payload)));
+                    offset += part.len() as u16;
                 }
-                ip.extend_from_slice(&tcp);
-                out(&self.wrap(ETHERTYPE_IPV6, ip));
             }
         }
     }
@@ -136,6 +162,25 @@ impl Encoder {
             Link::Sll2 => {
                 frame.extend_from_slice(&ethertype.to_be_bytes());
                 frame.extend_from_slice(&[0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0]);
+            }
+            Link::Loop => frame.extend_from_slice(&[0, 0, 0, if ethertype == ETHERTYPE_IPV6 { 30 } else { 2 }]),
+            Link::Ppp => frame.extend_from_slice(&[0xff, 3, 0, ppp(ethertype)]),
+            Link::CiscoHdlc => {
+                frame.extend_from_slice(&[0x0f, 0]);
+                frame.extend_from_slice(&ethertype.to_be_bytes());
+            }
+            Link::Nflog => {
+                frame.extend_from_slice(&[if ethertype == ETHERTYPE_IPV6 { 10 } else { 2 }, 0, 0, 0]);
+                // One attribute: the packet.
+                frame.extend_from_slice(&((packet.len() + 4) as u16).to_le_bytes());
+                frame.extend_from_slice(&9_u16.to_le_bytes());
+            }
+            Link::Radiotap => {
+                // A data frame with QoS, LLC and SNAP.
+                frame.extend_from_slice(&[0, 0, 8, 0, 0, 0, 0, 0, 0x88, 1]);
+                frame.extend_from_slice(&[0; 24]);
+                frame.extend_from_slice(&[0xaa, 0xaa, 3, 0, 0, 0]);
+                frame.extend_from_slice(&ethertype.to_be_bytes());
             }
         }
         frame.extend_from_slice(&packet);
@@ -189,8 +234,51 @@ impl Encapsulation {
                 gtp.extend_from_slice(packet);
                 outer(PROTOCOL_UDP, &udp(2152, &gtp))
             }
+            Self::Pppoe(session) => {
+                let mut pppoe = vec![0x11, 0];
+                pppoe.extend_from_slice(&session.to_be_bytes());
+                pppoe.extend_from_slice(&((packet.len() + 2) as u16).to_be_bytes());
+                pppoe.extend_from_slice(&[0, ppp(ethertype)]);
+                pppoe.extend_from_slice(packet);
+                (ETHERTYPE_PPPOE, pppoe)
+            }
+            Self::Erspan(sequence) => {
+                let mut gre = vec![0x10, 0, 0x88, 0xbe];
+                gre.extend_from_slice(&sequence.to_be_bytes());
+                gre.extend_from_slice(&[0x10, 1, 0, 0, 0, 0, 0, 0]);
+                ethernet_header(&mut gre, ethertype);
+                gre.extend_from_slice(packet);
+                outer(PROTOCOL_GRE, &gre)
+            }
+            Self::Ayiya => {
+                // Identity of 16 bytes, signature of 20, forwarded.
+                let mut ayiya = vec![0x42, 0x52, 0x11, if ethertype == ETHERTYPE_IPV6 { 41 } else { 4 }, 0, 0, 0, 0];
+                ayiya.extend_from_slice(&[0; 36]);
+                ayiya.extend_from_slice(packet);
+                outer(PROTOCOL_UDP, &udp(5072, &ayiya))
+            }
         }
     }
+}
+
+/// The PPP number of IPv4 and IPv6 (RFC 1332, RFC 5072).
+fn ppp(ethertype: u16) -> u8 {
+    if ethertype == ETHERTYPE_IPV6 { 0x57 } else { 0x21 }
+}
+
+fn ipv6(source: IpAddr, destination: IpAddr, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::with_capacity(40 + payload.len());
+    packet.extend_from_slice(&[0x60, 0, 0, 0]);
+    packet.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+    packet.extend_from_slice(&[next_header, 64]);
+    for address in [source, destination] {
+        match address {
+            IpAddr::V4(address) => packet.extend_from_slice(&address.to_ipv6_mapped().octets()),
+            IpAddr::V6(address) => packet.extend_from_slice(&address.octets()),
+        }
+    }
+    packet.extend_from_slice(payload);
+    packet
 }
 
 fn ethernet_header(frame: &mut Vec<u8>, ethertype: u16) {

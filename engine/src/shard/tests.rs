@@ -134,6 +134,15 @@ fn endless_chunk_extensions_and_trailers() {
     }
 }
 
+/// Frames of HTTP/2 without their beginning: HPACK cannot be read from the middle, and nothing is made up.
+#[test]
+fn http2_seen_midstream_makes_no_exchange() {
+    let mut line = Line::open();
+    line.send(0, &[0, 0, 3, 1, 5, 0, 0, 0, 9, 0xbe, 0xbf, 0xc0], 1_460);
+    line.send(1, &[0, 0, 1, 1, 5, 0, 0, 0, 9, 0x88], 1_460);
+    assert_eq!(line.finish().len(), 0);
+}
+
 /// Requests without end to a server that never answers, and answers without end that nobody asked for.
 #[test]
 fn endless_messages() {

@@ -1,0 +1,75 @@
+//! Kinds of traffic that public suites hold and that were once read wrongly here.
+
+mod support;
+
+use support::{
+    run,
+    traffic::{Wire, frames},
+};
+
+/// Method, path, status and body of each exchange.
+fn told(wire: &Wire) -> Vec<(String, String, Option<u16>, Vec<u8>)> {
+    let outcome = run(frames(&wire.packets));
+    let exchanges = outcome.exchanges.iter().map(|one| {
+        let body = one.response_body.content.to_bytes().to_vec();
+        (one.method.to_string(), one.url.path().to_owned(), one.status, body)
+    });
+    exchanges.collect()
+}
+
+/// HTTP/0.9 as clients type it: no version, no line end. As in Suricata's bug-3844.
+#[test]
+fn a_bare_request_line_is_answered() {
+    for line in ["GET /", "GET /\n", "GET /\r\n"] {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        wire.send(0, line.as_bytes(), 1_460);
+        wire.send(1, b"<html>hi</html>", 1_460);
+        wire.packet(1, 0x11, &[]);
+        assert_eq!(told(&wire), [("GET".into(), "/".into(), None, b"<html>hi</html>".to_vec())], "{line:?}");
+    }
+}
+
+/// A request inside a tunnel that comes in pieces. As in Suricata's http-connect-fragmented.
+#[test]
+fn a_tunnel_begins_with_a_piece_of_a_request() {
+    for cut in [1, 2, 3, 5] {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        wire.send(0, b"CONNECT abc:443 HTTP/1.1\r\n\r\n", 1_460);
+        wire.send(1, b"HTTP/1.1 200 OK\r\n\r\n", 1_460);
+        let inside = b"GET /in HTTP/1.1\r\nHost: abc\r\n\r\n";
+        wire.send(0, &inside[..cut], 1_460);
+        wire.send(0, &inside[cut..], 1_460);
+        wire.send(1, b"HTTP/1.1 204 No\r\n\r\n", 1_460);
+        let seen = told(&wire);
+        assert_eq!(seen.len(), 2, "{cut}: {seen:?}");
+        assert!(seen.contains(&("GET".into(), "/in".into(), Some(204), vec![])), "{cut}: {seen:?}");
+    }
+}
+
+/// What is in a tunnel and only begins like a method stays a tunnel.
+#[test]
+fn a_tunnel_of_something_else_stays_one() {
+    let mut wire = Wire::open(0, [7, 9]);
+    wire.handshake();
+    wire.send(0, b"CONNECT abc:22 HTTP/1.1\r\n\r\n", 1_460);
+    wire.send(1, b"HTTP/1.1 200 OK\r\n\r\n", 1_460);
+    wire.send(0, b"SSH", 1_460);
+    wire.send(0, b"-2.0-x\r\n", 1_460);
+    wire.send(1, b"SSH-2.0-y\r\n", 1_460);
+    assert_eq!(told(&wire), [("CONNECT".into(), "/".into(), Some(200), vec![])]);
+}
+
+/// The answer to a SYN is seen before it; the data is of the same connection. Found by late packets in loss runs.
+#[test]
+fn a_syn_overtaken_by_its_answer() {
+    let mut wire = Wire::open(0, [7, 9]);
+    wire.handshake();
+    wire.send(0, &[b"GET /first HTTP/1.1\r\nA: ", &[b'a'; 2_000][..], b"\r\n\r\n"].concat(), 1_000);
+    wire.send(1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 1_460);
+    wire.packets.swap(0, 1);
+    // The second segment of the request comes before the first.
+    wire.packets.swap(3, 4);
+    assert_eq!(told(&wire), [("GET".into(), "/first".into(), Some(200), b"ok".to_vec())]);
+}
