@@ -15,6 +15,7 @@
 //! - [`recovery`]: sessions whose writer died, merged and closed.
 //! - [`recorder`]: from the proxy's queue to parts on disk, while a session runs.
 //! - [`query`]: the overview, requests, bodies, messages, connections, cookies and devices of a session.
+//! - [`export`]: any selection of them as Postman collections, HAR, curl lines and other formats.
 //! - [`deletion`]: requests and cookies deleted; [`retention`]: sessions that are too old or too many.
 //! - [`jar`]: cookies to send again.
 
@@ -23,6 +24,7 @@ mod columns;
 mod compaction;
 mod deletion;
 pub mod error;
+pub mod export;
 mod files;
 pub mod home;
 pub mod jar;
@@ -43,6 +45,7 @@ mod tombstones;
 pub use catalogue::Catalogue;
 pub use deletion::{Deleted, with_ids};
 pub use error::StorageError;
+pub use export::{ExportFormat, ExportOptions, GroupFolders, Output, Report, export};
 pub use home::Home;
 pub use jar::Jar;
 pub use labels::Labels;

@@ -37,6 +37,8 @@ pub(crate) fn gre(data: &[u8]) -> Result<Next<'_>, Skip> {
             layer: Layer::Ip,
             data: if inside.first().is_some_and(|byte| byte >> 4 == 4) { inside } else { from(inside, 4)? },
         }),
+        // Aruba's access points mirror 802.11 frames.
+        0x8200..=0x820f => Ok(Next { layer: Layer::Ieee80211, data: inside }),
         kind => ethernet::ether_type(kind, inside),
     }
 }

@@ -1,6 +1,6 @@
 //! UDP (RFC 768), only as the carrier of tunnels.
 
-use super::{Layer, Next, Skip, be16, from, gtp, ipv6_tunnel, overlay};
+use super::{Layer, Next, Skip, be16, from, gre, gtp, ipv6_tunnel, overlay};
 
 /// Number of the protocol in IP headers.
 pub(crate) const PROTOCOL: u8 = 17;
@@ -17,6 +17,8 @@ pub(crate) fn udp(data: &[u8]) -> Result<Next<'_>, Skip> {
         4789 | 8472 => overlay::vxlan(payload),
         4790 => overlay::vxlan_gpe(payload),
         6081 => overlay::geneve(payload),
+        // GRE in UDP (RFC 8086).
+        4754 => return gre::gre(payload),
         6635 => Some(Next { layer: Layer::Mpls, data: payload }),
         _ if either(5072) => ipv6_tunnel::ayiya(payload),
         // GTP-U and Teredo wander to other ports; their shape is checked closely.

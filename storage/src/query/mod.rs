@@ -18,16 +18,16 @@ pub mod compare;
 pub mod cookies;
 pub mod devices;
 pub mod evaluate;
-mod file;
+pub(crate) mod file;
 pub mod group;
 pub mod lookup;
 pub mod overview;
 pub mod prune;
 pub mod requests;
 pub mod rows;
-mod scan;
+pub(crate) mod scan;
 mod seek;
-mod source;
+pub(crate) mod source;
 pub mod top;
 
 pub use cell::{HashHex, HeaderLine};
@@ -72,7 +72,7 @@ impl Session {
         &self.entry
     }
 
-    fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
+    pub(crate) fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
         Source::open(&self.home, &self.entry.id, table, page_index)
     }
 

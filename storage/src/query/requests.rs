@@ -29,6 +29,8 @@ const MAX_KEYS: usize = 256 * 1024;
 const FAR: usize = 8 * 1024;
 /// Rows held at once.
 const MAX_ROWS: usize = 4096;
+/// Bytes of them, about: rows with large headers come in smaller lots.
+const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// Which requests, in which order.
 #[derive(Debug, Clone, Default)]
@@ -113,6 +115,11 @@ impl Requests {
         self.error.as_ref()
     }
 
+    /// Takes the error out, to pass it on.
+    pub(crate) fn take_error(&mut self) -> Option<StorageError> {
+        self.error.take()
+    }
+
     fn fill(&mut self) -> Result<(), StorageError> {
         while self.rows.is_empty() && self.left > 0 {
             if self.keys.is_empty() {
@@ -121,12 +128,21 @@ impl Requests {
                 }
                 self.next_pass()?;
             }
-            let count = self.keys.len().min(MAX_ROWS).min(self.left);
+            let count = self.keys.len().min(self.rows_at_once()).min(self.left);
             let chunk: Vec<Ranked> = self.keys.drain(..count).collect();
             self.fetch(&chunk);
             self.left -= self.rows.len().min(self.left);
         }
         Ok(())
+    }
+
+    /// Rows that fit into memory, judged by the mean size of a row where the next one lies.
+    fn rows_at_once(&self) -> usize {
+        let Some(key) = self.keys.front() else { return MAX_ROWS };
+        let group = self.source.parts[key.part].metadata.metadata().row_group(key.group);
+        let rows = usize::try_from(group.num_rows()).unwrap_or(1).max(1);
+        let mean = usize::try_from(group.total_byte_size()).unwrap_or(0) / rows;
+        (MAX_ROW_BYTES / mean.max(1)).clamp(1, MAX_ROWS)
     }
 
     fn next_pass(&mut self) -> Result<(), StorageError> {

@@ -4,7 +4,9 @@
 //! (and their share of the memory budget with them) as soon as they are in columns.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
+    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -54,6 +56,8 @@ pub(super) struct Intake {
     taken: u64,
     /// Since when nothing is recorded, microseconds since the Unix epoch.
     paused_since_us: Option<i64>,
+    /// Pauses that ended lately.
+    pauses: VecDeque<Range<i64>>,
     settings_version: Option<u64>,
     exchanges: Exchanges,
     connections: Connections,
@@ -73,6 +77,9 @@ pub(super) struct Intake {
 struct BodyIntake {
     columns: Bodies,
     known: KnownBodies,
+    /// Bodies are dated in the order they come, never before the one ahead: their part is sorted then.
+    in_order: bool,
+    latest_us: i64,
     seen: u64,
     kept: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -99,6 +106,7 @@ impl Intake {
         flushes: Sender<Flush>,
         flush_interval: Duration,
         flush_bytes: usize,
+        in_order: bool,
     ) -> Self {
         Self {
             shared,
@@ -111,12 +119,13 @@ impl Intake {
             gathers_cookies: true,
             taken: 0,
             paused_since_us: None,
+            pauses: VecDeque::new(),
             settings_version: None,
             exchanges: Exchanges::default(),
             connections: Connections::default(),
             messages: Messages::default(),
             cookies: Cookies::default(),
-            bodies: BodyIntake::default(),
+            bodies: BodyIntake { in_order, ..BodyIntake::default() },
             request_bytes: 0,
             response_bytes: 0,
             rejected: Vec::new(),
@@ -177,6 +186,7 @@ impl Intake {
             let settings = lock(&self.shared.settings);
             self.filters = Arc::clone(&settings.filters);
             self.paused_since_us = settings.paused_since.map(Timestamp::as_micros);
+            self.pauses.clone_from(&settings.pauses);
             self.labels = Arc::clone(&settings.labels);
             self.gathers_cookies = settings.cookies;
             // One for each rule, one for the pause, one for each limit.
@@ -187,10 +197,11 @@ impl Intake {
         }
     }
 
-    /// Whether what ended at this time is left out: what ended before a pause began is recorded, though it
-    /// may have been on its way here when it did.
+    /// Whether what ended at this time is left out: what ended before a pause began is recorded, and what ended in
+    /// it is not, though either may have been on its way here when that changed.
     fn is_paused_at(&self, ended_us: i64) -> bool {
         self.paused_since_us.is_some_and(|since_us| ended_us >= since_us)
+            || self.pauses.iter().any(|pause| pause.contains(&ended_us))
     }
 
     fn take_exchange(&mut self, mut exchange: Box<Exchange>) {
@@ -363,7 +374,11 @@ impl BodyIntake {
         let hash = body.hash.unwrap_or_else(|| body.content.hash());
         if self.known.insert(&hash) {
             let encoding = if body.decoded { None } else { headers.get("content-encoding") };
-            self.columns.push(&hash, &body.content, encoding, started_us);
+            if self.in_order {
+                self.latest_us = self.latest_us.max(started_us);
+            }
+            let seen_us = if self.in_order { self.latest_us } else { started_us };
+            self.columns.push(&hash, &body.content, encoding, seen_us);
         }
         Some(hash)
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
 //! - [`rejected`]: which exchanges it left out lately, so that their messages are left out too.
+//! - [`bulk`]: what is otherwise when files are recorded.
 //! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
 //! - [`tail`]: what was just written, for whoever watches.
 //!
@@ -14,6 +15,7 @@
 //! not: the writer keeps what it could not write up to a limit, tries again, and then drops the oldest
 //! with a count.
 
+mod bulk;
 mod flush;
 mod intake;
 mod rejected;
@@ -21,6 +23,8 @@ mod tail;
 mod writer;
 
 use std::{
+    collections::VecDeque,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -83,6 +87,9 @@ pub struct RecorderOptions {
     pub pending_bytes: usize,
     /// When parts are merged.
     pub merge: MergePolicy,
+    /// For recordings of files, which can be made again: rows are held and written together, and a crash may cost
+    /// all that is held.
+    pub bulk: bool,
 }
 
 impl RecorderOptions {
@@ -101,6 +108,7 @@ impl RecorderOptions {
             flush_bytes: 8 << 20,
             pending_bytes: 64 << 20,
             merge: MergePolicy::default(),
+            bulk: false,
         }
     }
 }
@@ -162,7 +170,12 @@ struct Settings {
     paused_since: Option<Timestamp>,
     /// Of the pauses that have ended.
     paused_us: u64,
+    /// The latest of those, microseconds since the Unix epoch: what ended in one may come to the intake after it.
+    pauses: VecDeque<Range<i64>>,
 }
+
+/// Pauses remembered after their end.
+const PAUSES: usize = 16;
 
 impl Settings {
     fn paused_us(&self) -> u64 {
@@ -206,6 +219,7 @@ impl Recorder {
             flush_bytes,
             pending_bytes,
             merge,
+            bulk,
         } = options;
         let mut entry = SessionEntry::new("", source);
         entry.name = match name {
@@ -234,6 +248,7 @@ impl Recorder {
                 labels,
                 paused_since: None,
                 paused_us: 0,
+                pauses: VecDeque::new(),
             }),
             settings_version: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
@@ -252,12 +267,15 @@ impl Recorder {
         });
         let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
         let (flushes, to_write) = crossbeam_channel::bounded(1);
-        let writer = writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge);
+        let bulk = bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
+        let in_order = bulk.is_some();
+        let writer =
+            writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge, bulk);
         let writer = thread::Builder::new()
             .name("weir-writer".into())
             .spawn(move || writer.run(&to_write))
             .map_err(spawn_failed)?;
-        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes);
+        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes, in_order);
         let intake = thread::Builder::new()
             .name("weir-recorder".into())
             .spawn(move || intake.run(&receiver))
@@ -318,6 +336,11 @@ impl Recorder {
         let paused_us = {
             let mut settings = lock(&self.shared.settings);
             settings.paused_us = settings.paused_us();
+            if let Some(since) = settings.paused_since {
+                settings.pauses.push_back(since.as_micros()..Timestamp::now().as_micros());
+                let excess = settings.pauses.len().saturating_sub(PAUSES);
+                settings.pauses.drain(..excess);
+            }
             settings.paused_since = paused.then(Timestamp::now);
             settings.paused_us
         };

@@ -7,7 +7,8 @@
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
-//! - [`send`]: a captured request sent again.
+//! - [`import`]: recordings of others into a session. [`send`]: a captured request sent again.
+//! - [`signals`]: those that ask for an end.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
@@ -18,9 +19,11 @@ mod cli;
 mod commands;
 mod content;
 mod doctor;
+mod import;
 mod output;
 mod pretty;
 mod send;
+mod signals;
 mod trust;
 
 use std::process::ExitCode;

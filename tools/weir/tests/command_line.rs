@@ -287,6 +287,11 @@ fn a_running_capture_is_steered_from_another_terminal() {
     let origin = origin();
     let capture = Capture::start(home.path(), &[]);
     capture.get(origin, "/before");
+    // What is still on its way to the recorder would be judged by the filter that comes after it.
+    let began = std::time::Instant::now();
+    while json(home.path(), &["overview"])["exchanges"] != 1 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "the request is recorded");
+    }
     stdout(home.path(), &["session", "rename", capture.text("session"), "renamed"]);
     let status = json(home.path(), &["pause"]);
     assert_eq!((&status["state"], &status["name"]), (&Value::from("paused"), &Value::from("renamed")));

@@ -153,7 +153,7 @@ fn listen(args: &CaptureArgs) -> Result<SocketAddr> {
 }
 
 /// `Sat 21 Nov 23:05:11`: what people call a session they did not name.
-fn default_name(now: &Zoned) -> String {
+pub(crate) fn default_name(now: &Zoned) -> String {
     now.strftime("%a %d %b %Y, %H:%M:%S").to_string()
 }
 

@@ -2,12 +2,17 @@
 //!
 //! - [`values`]: durations, sizes, addresses.
 //! - [`filters`]: the filter flags, the same everywhere.
-//! - [`capture`]: the flags of `weir capture`. [`data`]: of what looks into sessions and changes them.
+//! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`. [`load`]: of `weir load`.
+//! - [`export`]: those of `weir export`.
+//! - [`data`]: of what looks into sessions and changes them.
 //! - here: the commands, and the examples `--help` shows.
 
 pub(crate) mod capture;
 pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod filters;
+pub(crate) mod import;
+pub(crate) mod load;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -16,7 +21,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_storage::Sort;
 
-pub(crate) use self::{capture::CaptureArgs, data::*, filters::FilterArgs};
+pub(crate) use self::{
+    capture::CaptureArgs, data::*, export::ExportArgs, filters::FilterArgs, import::ImportArgs, load::LoadCommand,
+};
 
 /// Records HTTP(S) traffic of phones, browsers, apps and servers into open Parquet files.
 #[derive(Debug, Parser)]
@@ -63,6 +70,18 @@ Examples:
 
 Ctrl-C stops cleanly; a second one at once. Exit code 3: something was lost, `weir ledger` says what.")]
     Capture(Box<CaptureArgs>),
+    /// Read capture files and HAR files into a new session
+    #[command(after_help = "\
+Examples:
+  weir import trace.pcapng
+  weir import day1.pcap.gz day2.pcap.zst --name \"two days\"   one after another, as one stream of packets
+  tcpdump -i any -w - tcp port 80 | weir import -            until Ctrl-C
+  weir import browser.har --domain '*.example.com'
+  weir import trace.pcap --bodies none --jobs 2 --json       the last line says what was read, kept and dropped
+
+What was missing or damaged in the file is counted (weir ledger) and is no error. Exit code 3: weir itself could
+not keep something it should have.")]
+    Import(Box<ImportArgs>),
     /// Stop a running session from another terminal
     #[command(after_help = "Examples:\n  weir stop\n  weir stop \"phone, login\"")]
     Stop(SessionArg),
@@ -165,12 +184,28 @@ Examples:
 
 Exit code 1: they differ.")]
     Diff(DiffArgs),
+    /// Write requests as a Postman collection, HAR file, curl lines and other formats
+    #[command(after_help = "\
+Examples:
+  weir export --to postman -o api.postman_collection.json
+  weir export --to postman --into api.postman_collection.json --method POST
+  weir export --to har -o session.har
+  weir export --to curl --ids 17                  one request to paste into a shell
+  weir export \"phone, login\" --to jsonl --status 5xx | jq .url
+  weir export --to csv --domain '*.example.com' -o table.csv
+
+Credentials are written as HIDDEN unless --with-secrets is given. What was left out or cut is said on standard
+error and, where the format has a place for it, in the file.")]
+    Export(Box<ExportArgs>),
     /// What was seen, kept and dropped, and why
     #[command(after_help = "Examples:\n  weir ledger\n  weir ledger --json")]
     Ledger(SessionArg),
     /// The certificate authority that intercepts TLS
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Make traffic to test with
+    #[command(subcommand)]
+    Load(LoadCommand),
     /// What works on this machine, with a stable code per finding
     #[command(after_help = "Examples:\n  weir doctor\n  weir doctor --json")]
     Doctor,

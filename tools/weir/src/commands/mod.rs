@@ -9,8 +9,10 @@ mod cookies;
 mod delete;
 mod devices;
 mod diff;
+mod export;
 mod generate;
 mod ledger;
+mod load;
 mod overview;
 mod requests;
 mod send;
@@ -31,7 +33,7 @@ use weir_storage::{Catalogue, Home, SessionEntry};
 use crate::{
     capture,
     cli::{Cli, Command, SessionsArgs, SessionsCommand},
-    doctor,
+    doctor, import,
     output::Out,
 };
 
@@ -93,6 +95,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
     let home = || Home::resolve(cli.home.clone().filter(|home| !home.as_os_str().is_empty()));
     match cli.command {
         Command::Capture(args) => capture::run(&args, &home()?, out),
+        Command::Import(args) => import::run(&args, &home()?, out),
         Command::Stop(args) => control::stop(args.session.as_deref(), &home()?, out),
         Command::Pause(args) => control::pause(args.session.as_deref(), &home()?, out),
         Command::Resume(args) => control::resume(args.session.as_deref(), &home()?, out),
@@ -113,8 +116,10 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
         Command::Jar(args) => cookies::jar(&args, &home()?, out),
         Command::Send(args) => send::run(&args, &home()?, out),
         Command::Diff(args) => diff::run(&args, &home()?, out),
+        Command::Export(args) => export::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
+        Command::Load(command) => load::run(&command, out),
         Command::Doctor => doctor::run(&home()?, out),
         Command::Completions { shell } => generate::completions(shell, out),
         Command::Man { dir } => generate::man(dir.as_deref(), out),

@@ -35,9 +35,8 @@ pub(crate) struct Request {
 }
 
 /// Fields about one connection or one framing (RFC 9110 §7.6.1), which are made anew.
-const MADE_ANEW: [&str; 12] = [
+const MADE_ANEW: [&str; 11] = [
     "connection",
-    "content-length",
     "host",
     "http2-settings",
     "keep-alive",
@@ -99,11 +98,17 @@ impl Request {
             // Writing to a String cannot fail.
             let _ = write!(head, "Host: {}\r\n", authority(&self.url));
         }
-        for (name, value) in &self.headers {
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
         let expects_body = matches!(self.method.as_str(), "POST" | "PUT" | "PATCH");
-        if !self.body.is_empty() || expects_body {
+        let mut unsaid = !self.body.is_empty() || expects_body;
+        for (name, value) in &self.headers {
+            // The length of what is sent, where the captured one stood.
+            if !name.eq_ignore_ascii_case("content-length") {
+                let _ = write!(head, "{name}: {value}\r\n");
+            } else if std::mem::take(&mut unsaid) {
+                let _ = write!(head, "{name}: {}\r\n", self.body.len());
+            }
+        }
+        if unsaid {
             let _ = write!(head, "Content-Length: {}\r\n", self.body.len());
         }
         head.push_str("Connection: close\r\n\r\n");
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn as_captured_but_for_the_connection() {
         let expected = "POST https://a.example:8443/x HTTP/1.1\r\nHost: a.example:8443\r\nAccept: */*\r\nCookie: a=1\r\n\
-            X-Old: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
+            Content-Length: 2\r\nX-Old: 1\r\nConnection: close\r\n\r\nhi";
         assert_eq!(text(Edits::default()), expected);
     }
 
@@ -189,8 +194,8 @@ mod tests {
             body: Some(b"new".to_vec()),
             cookies: Some(Some("j=2".into())),
         };
-        let expected = "PUT http://b.example/y?z HTTP/1.1\r\naccept: text/html\r\nCookie: j=2\r\nHost: b\r\n\
-            Content-Length: 3\r\nConnection: close\r\n\r\nnew";
+        let expected = "PUT http://b.example/y?z HTTP/1.1\r\naccept: text/html\r\nContent-Length: 3\r\nCookie: j=2\r\n\
+            Host: b\r\nConnection: close\r\n\r\nnew";
         assert_eq!(text(edits), expected);
     }
 
