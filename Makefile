@@ -36,4 +36,4 @@ bench: ## the measures of benches/ (takes a while; run it on a quiet machine)
 
 clean: ## remove what was built
 	@$(CARGO) clean
-	@rm -rf tests/.venv
+	@rm -rf tests/.venv tests/node/node_modules

@@ -14,6 +14,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// The reason for what was kept and has been deleted since, by the user.
+pub const DELETED: &str = "policy:deleted";
+
 /// What a layer counts, in the order data passes through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +75,9 @@ pub struct Tally {
     /// begin with `ignored:` held nothing for weir (packets that are not TCP, say); all others are losses.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
+    /// Of what is told above, what is worth knowing: counts that do not enter the balance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub noted: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -91,6 +97,15 @@ impl Tally {
     #[must_use]
     pub fn balances(&self) -> bool {
         self.seen == self.kept + self.dropped_total()
+    }
+
+    /// Counts `count` of what was kept as deleted since.
+    pub fn delete(&mut self, count: u64) {
+        let count = count.min(self.kept);
+        if count > 0 {
+            self.kept -= count;
+            *self.dropped.entry(DELETED.to_owned()).or_default() += count;
+        }
     }
 
     /// Dropped without having been asked for.
@@ -139,6 +154,9 @@ impl Ledger {
             for (reason, count) in &tally.dropped {
                 *mine.dropped.entry(reason.clone()).or_default() += count;
             }
+            for (what, count) in &tally.noted {
+                *mine.noted.entry(what.clone()).or_default() += count;
+            }
         }
     }
 
@@ -153,7 +171,22 @@ impl Ledger {
     pub fn lost(&self) -> u64 {
         self.layers.values().map(Tally::lost).sum()
     }
+
+    /// Of [`lost`](Self::lost), what weir could have kept: not what was missing or damaged in what it read.
+    #[must_use]
+    pub fn lost_by_weir(&self) -> u64 {
+        let records = [Layer::Connections, Layer::Exchanges, Layer::Bodies, Layer::Messages];
+        let own = |tally: &Tally| {
+            let of_the_input = |reason: &&str| tally.dropped.get(*reason).copied().unwrap_or(0);
+            tally.lost() - OF_THE_INPUT.iter().map(of_the_input).sum::<u64>()
+        };
+        records.into_iter().filter_map(|layer| self.layer(layer)).map(own).sum()
+    }
 }
+
+/// Reasons of records that tell of what was read, not of weir: a hole in a body, the torn end of a file, an
+/// entry that is none.
+const OF_THE_INPUT: [&str; 3] = ["gap", "torn", "malformed"];
 
 /// Counters of one layer that many threads add to.
 #[derive(Debug, Default)]
@@ -161,6 +194,7 @@ struct LayerCounters {
     seen: AtomicU64,
     kept: AtomicU64,
     dropped: Mutex<BTreeMap<Cow<'static, str>, u64>>,
+    noted: Mutex<BTreeMap<Cow<'static, str>, u64>>,
 }
 
 /// The ledger while it is being written: shared by all threads of a capture.
@@ -188,18 +222,64 @@ impl Counters {
         }
     }
 
+    /// Notes `count` things that do not enter the balance.
+    pub fn noted(&self, layer: Layer, what: impl Into<Cow<'static, str>>, count: u64) {
+        if count > 0 {
+            let mut noted = self.layers[layer as usize].noted.lock().unwrap_or_else(PoisonError::into_inner);
+            *noted.entry(what.into()).or_default() += count;
+        }
+    }
+
+    /// Adds what another ledger counted between two looks at it. A count may have gone back: what was taken for
+    /// a message turned out to be none.
+    pub fn advance(&self, before: &Ledger, now: &Ledger) {
+        let none = Tally::default();
+        for (layer, counters) in Layer::ALL.into_iter().zip(&self.layers) {
+            let Some(tally) = now.layer(layer) else { continue };
+            let old = before.layer(layer).unwrap_or(&none);
+            // Modulo 2^64 a difference below zero is added like any other.
+            counters.seen.fetch_add(tally.seen.wrapping_sub(old.seen), Relaxed);
+            counters.kept.fetch_add(tally.kept.wrapping_sub(old.kept), Relaxed);
+            for (mine, theirs, olds) in
+                [(&counters.dropped, &tally.dropped, &old.dropped), (&counters.noted, &tally.noted, &old.noted)]
+            {
+                let mut mine = mine.lock().unwrap_or_else(PoisonError::into_inner);
+                for reason in theirs.keys().chain(olds.keys().filter(|reason| !theirs.contains_key(*reason))) {
+                    let of = |counts: &BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
+                    let difference = of(theirs).wrapping_sub(of(olds));
+                    let sum = mine.entry(reason.clone().into()).or_default();
+                    *sum = sum.wrapping_add(difference);
+                }
+            }
+        }
+    }
+
+    /// Counts `count` things that were kept as deleted since.
+    pub fn deleted(&self, layer: Layer, count: u64) {
+        self.dropped(layer, DELETED, count);
+        let _ =
+            self.layers[layer as usize].kept.fetch_update(Relaxed, Relaxed, |kept| Some(kept.saturating_sub(count)));
+    }
+
     /// The ledger as of now. Layers that counted nothing are left out.
     #[must_use]
     pub fn snapshot(&self) -> Ledger {
         let mut ledger = Ledger::default();
         for (layer, counters) in Layer::ALL.into_iter().zip(&self.layers) {
             // Kept and dropped first: what is counted meanwhile can only look under way, never lost.
-            let dropped = counters.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let copy = |reasons: &Mutex<BTreeMap<Cow<'static, str>, u64>>| -> BTreeMap<String, u64> {
+                let reasons = reasons.lock().unwrap_or_else(PoisonError::into_inner);
+                reasons
+                    .iter()
+                    .filter(|(_, count)| **count > 0)
+                    .map(|(reason, count)| (reason.to_string(), *count))
+                    .collect()
+            };
+            let (dropped, noted) = (copy(&counters.dropped), copy(&counters.noted));
             let kept = counters.kept.load(Relaxed);
             let seen = counters.seen.load(Relaxed);
-            if seen > 0 || kept > 0 || !dropped.is_empty() {
-                let dropped = dropped.into_iter().map(|(reason, count)| (reason.into_owned(), count)).collect();
-                *ledger.layer_mut(layer) = Tally { seen, kept, dropped };
+            if seen > 0 || kept > 0 || !dropped.is_empty() || !noted.is_empty() {
+                *ledger.layer_mut(layer) = Tally { seen, kept, dropped, noted };
             }
         }
         ledger
@@ -226,5 +306,24 @@ mod tests {
         let json = serde_json::to_string(&ledger).expect("serialises");
         assert_eq!(json, r#"{"exchanges":{"seen":10,"kept":6,"dropped":{"filter:method":3,"queue_full":1}}}"#);
         assert_eq!(serde_json::from_str::<Ledger>(&json).expect("reads"), ledger);
+        assert_eq!(ledger.lost_by_weir(), 1);
+    }
+
+    #[test]
+    fn counters_follow_another_ledger_also_back() {
+        let counters = Counters::default();
+        let mut before = Ledger::default();
+        let mut now = Ledger::default();
+        *now.layer_mut(Layer::HttpMessages) = Tally { seen: 5, kept: 5, ..Tally::default() };
+        counters.advance(&before, &now);
+        before = now.clone();
+        let tally = now.layer_mut(Layer::HttpMessages);
+        (tally.seen, tally.kept) = (6, 4);
+        tally.dropped.insert("unproven".to_owned(), 2);
+        tally.noted.insert("response_missing".to_owned(), 1);
+        counters.advance(&before, &now);
+        assert_eq!(counters.snapshot(), now);
+        assert!(now.balances());
+        assert_eq!((now.lost(), now.lost_by_weir()), (2, 0));
     }
 }

@@ -5,6 +5,7 @@
 //! - [`record`]: what weir keeps: exchanges, connections, messages, bodies, headers, URLs.
 //! - `work`: work counted while tests run.
 //! - [`content`]: content codings undone for viewing and export.
+//! - [`cookie`]: Set-Cookie and Cookie read as browsers read them.
 //! - [`ledger`]: what was seen, kept and dropped, and why.
 //! - [`import`]: recordings of other programs (HAR) that become records.
 //! - [`filter`]: the one filter language (SQL conditions over the columns of an exchange).
@@ -21,6 +22,7 @@
 //! - [`shard`]: all of it in one piece: frames in, records out.
 
 pub mod content;
+pub mod cookie;
 pub mod filter;
 mod flow;
 pub mod http;

@@ -10,7 +10,11 @@ use weir_engine::{
     pipeline::{Budget, Ids, Outlet, WhenFull, queue, queue::Received},
     record::Record,
 };
-use weir_proxy::{Proxy, ProxyConfig, config::BodyPolicy, hooks::Hooks};
+use weir_proxy::{
+    Proxy, ProxyConfig,
+    config::{BodyPolicy, Keep},
+    hooks::Hooks,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -19,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bodies = if arguments.next().as_deref() == Some("none") { BodyPolicy::None } else { BodyPolicy::All };
     let (sender, receiver) = queue(64);
     let outlet = Outlet::new(sender, Arc::new(Counters::default()), WhenFull::Wait);
-    let config = ProxyConfig { listen, threads, bodies, ..ProxyConfig::default() };
+    let config = ProxyConfig { listen, threads, keep: Arc::new(Keep::new(bodies, true)), ..ProxyConfig::default() };
     let proxy = Proxy::start_with(config, Hooks::default(), outlet, Arc::new(Ids::default()), Budget::new(256 << 20))?;
     println!("{}", proxy.local_addr());
     let counting = std::thread::spawn(move || {

@@ -10,6 +10,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -48,6 +49,8 @@ pub struct Client {
     opened: Instant,
     row: RefCell<Connection>,
     exchanges: Cell<u64>,
+    /// The name it gave itself, with its credentials.
+    device: RefCell<Option<Arc<str>>>,
     /// Where the last request that named its whole URL went.
     last_origin: RefCell<Option<Rc<Origin>>>,
 }
@@ -69,6 +72,7 @@ impl Client {
             opened: Instant::now(),
             row: RefCell::new(row),
             exchanges: Cell::new(0),
+            device: RefCell::default(),
             last_origin: RefCell::default(),
             core,
         })
@@ -85,6 +89,7 @@ impl Client {
             opened: self.opened,
             row: RefCell::default(),
             exchanges: Cell::new(0),
+            device: self.device.clone(),
             last_origin: RefCell::default(),
             core: Rc::clone(&self.core),
         })
@@ -93,6 +98,22 @@ impl Client {
     /// Changes the connection's row.
     pub fn row<T>(&self, change: impl FnOnce(&mut Connection) -> T) -> T {
         change(&mut self.row.borrow_mut())
+    }
+
+    /// The name it gave itself; none: the recorder says.
+    #[must_use]
+    pub fn device(&self) -> Option<Arc<str>> {
+        self.device.borrow().clone()
+    }
+
+    /// Takes over the name it gave itself.
+    pub fn name_device(&self, name: &str) {
+        let mut device = self.device.borrow_mut();
+        if device.as_deref() != Some(name) {
+            let name: Arc<str> = name.into();
+            self.row(|row| row.device = Some(Arc::clone(&name)));
+            *device = Some(name);
+        }
     }
 
     /// Counts an exchange; returns its number in the session.

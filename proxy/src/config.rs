@@ -1,8 +1,16 @@
-//! What the proxy is told: parsed once by the command line, then only read.
+//! What the proxy is told: parsed once by the command line, then only read, but for what is kept of bodies.
 //!
 //! In: typed values. Out: the same, with the defaults of the house and the checks that need no socket.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// Everything that decides how the proxy behaves.
 #[derive(Debug, Clone)]
@@ -19,12 +27,11 @@ pub struct ProxyConfig {
     pub passthrough: Vec<String>,
     /// Whether hosts whose clients refuse our CA are let through from then on.
     pub passthrough_pinned: bool,
-    /// User name and password clients must give (Basic).
+    /// User name and password clients must give (Basic). The user name `*` stands for any: what a client gives
+    /// then names its device, as it does where nothing must be given.
     pub auth: Option<(String, String)>,
-    /// Which bodies are kept.
-    pub bodies: BodyPolicy,
-    /// Whether response bodies are kept at all (`--no-responses` clears it).
-    pub record_responses: bool,
+    /// What is kept of bodies; it may change while the proxy runs.
+    pub keep: Arc<Keep>,
     /// Bounds on everything that comes from the network.
     pub limits: Limits,
 }
@@ -39,8 +46,7 @@ impl Default for ProxyConfig {
             passthrough: Vec::new(),
             passthrough_pinned: false,
             auth: None,
-            bodies: BodyPolicy::default(),
-            record_responses: true,
+            keep: Arc::default(),
             limits: Limits::default(),
         }
     }
@@ -48,14 +54,62 @@ impl Default for ProxyConfig {
 
 /// Which bodies are kept (`--bodies`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
 pub enum BodyPolicy {
     /// Every body.
-    All,
+    All = 0,
     /// All but image, audio and video responses, which are hashed and counted.
     #[default]
-    MediaOff,
+    MediaOff = 1,
     /// None: bodies are only counted.
-    None,
+    None = 2,
+}
+
+/// What is kept of bodies: read once a body, changed at any time.
+#[derive(Debug)]
+pub struct Keep {
+    bodies: AtomicU8,
+    responses: AtomicBool,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self::new(BodyPolicy::default(), true)
+    }
+}
+
+impl Keep {
+    /// Bodies by this policy; without `responses` (`--no-responses`) none of responses.
+    #[must_use]
+    pub fn new(bodies: BodyPolicy, responses: bool) -> Self {
+        Self { bodies: AtomicU8::new(bodies as u8), responses: AtomicBool::new(responses) }
+    }
+
+    /// Which bodies are kept.
+    #[must_use]
+    pub fn bodies(&self) -> BodyPolicy {
+        match self.bodies.load(Relaxed) {
+            0 => BodyPolicy::All,
+            1 => BodyPolicy::MediaOff,
+            _ => BodyPolicy::None,
+        }
+    }
+
+    /// Whether response bodies are kept at all.
+    #[must_use]
+    pub fn responses(&self) -> bool {
+        self.responses.load(Relaxed)
+    }
+
+    /// Changes which bodies are kept, from the next body on.
+    pub fn set_bodies(&self, bodies: BodyPolicy) {
+        self.bodies.store(bodies as u8, Relaxed);
+    }
+
+    /// Changes whether response bodies are kept, from the next body on.
+    pub fn set_responses(&self, responses: bool) {
+        self.responses.store(responses, Relaxed);
+    }
 }
 
 /// How servers are reached.

@@ -41,14 +41,14 @@ impl Tee {
     /// For a request body.
     #[must_use]
     pub fn request(config: &ProxyConfig) -> Self {
-        Self::new(if config.bodies == BodyPolicy::None { Mode::Count } else { Mode::Keep }, config)
+        Self::new(if config.keep.bodies() == BodyPolicy::None { Mode::Count } else { Mode::Keep }, config)
     }
 
     /// For the body of a response with these field lines.
     #[must_use]
     pub fn response(config: &ProxyConfig, headers: &Headers) -> Self {
-        let mode = match config.bodies {
-            _ if !config.record_responses => Mode::Count,
+        let mode = match config.keep.bodies() {
+            _ if !config.keep.responses() => Mode::Count,
             BodyPolicy::None => Mode::Count,
             BodyPolicy::All => Mode::Keep,
             BodyPolicy::MediaOff => {

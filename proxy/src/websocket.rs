@@ -301,7 +301,9 @@ impl Tap for WebSocketTap {
             Direction::Received => &mut self.received,
         };
         let (client, exchange) = (&self.client, self.exchange);
-        let policy_keeps = client.core.config().bodies != crate::config::BodyPolicy::None;
+        let keep = &client.core.config().keep;
+        let policy_keeps =
+            keep.bodies() != crate::config::BodyPolicy::None && (keep.responses() || direction == Direction::Sent);
         frames.feed(bytes, |seen| {
             let mut reservation = None;
             let fits = policy_keeps && charge(&client.core.shared.budget, &mut reservation, seen.payload.len());
@@ -312,6 +314,8 @@ impl Tap for WebSocketTap {
                 (true, true, false) => BodyState::Stored,
             };
             client.core.record_later(Record::Message(Box::new(Message {
+                client: Some(client.address),
+                device: client.device(),
                 exchange,
                 connection: client.id,
                 at_us: now_us(),

@@ -11,6 +11,7 @@ use crate::{
     files,
     home::Home,
     lock::FileLock,
+    parts,
     schema::Table,
     session::{SessionEntry, SessionId},
 };
@@ -155,6 +156,18 @@ impl Catalogue {
         self.update(id, |entry| name.clone_into(&mut entry.name))
     }
 
+    /// Bytes that the parts of a session take on disk.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn disk_bytes(&self, id: &SessionId) -> Result<u64, StorageError> {
+        let mut bytes = 0;
+        for table in Table::ALL {
+            bytes += parts::list_parts(&self.home, id, table)?.iter().map(|part| part.bytes).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
     /// Removes a session with all its rows.
     ///
     /// # Errors
@@ -167,6 +180,7 @@ impl Catalogue {
         for table in Table::ALL {
             files::remove_dir_all(&self.home.lake_dir(table, id))?;
         }
+        files::remove_dir_all(&self.home.tombstones_dir(id))?;
         // The entry last: a delete that was interrupted can be asked for again.
         let path = self.home.entry_path(id);
         fs::remove_file(&path).map_err(StorageError::io("remove", &path))?;

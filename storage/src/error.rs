@@ -66,12 +66,29 @@ pub enum StorageError {
     /// A running session cannot be deleted.
     #[error("session {0} is being recorded; stop it first")]
     Running(String),
+    /// Rows of a running session are deleted by the capture that records it.
+    #[error("session {0} is being recorded; delete through its capture, or stop it first")]
+    BeingRecorded(String),
+    /// A jar that cannot be understood.
+    #[error("{0}")]
+    Jar(String),
     /// A name that cannot be used.
     #[error("'{0}' cannot be a session's name; use 1 to 200 characters without line breaks")]
     BadName(String),
     /// The session's files kept changing while they were listed.
     #[error("the files of session {0} changed under every try to list them; try again")]
     Busy(String),
+    /// The folder that an export should go to holds something else.
+    #[error("{} holds something that weir did not export; give another folder with -o", .0.display())]
+    NotOurs(PathBuf),
+    /// What should be merged into cannot be.
+    #[error("cannot merge into {}: {problem}; give a Postman collection of version 2.1", path.display())]
+    NotACollection {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A thread of the recorder ended before its time.
     #[error("the recorder of session {0} failed; what was flushed is on disk and the next start recovers it")]
     RecorderFailed(String),

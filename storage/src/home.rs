@@ -5,6 +5,9 @@
 //! sessions/<id>.json                       catalogue entry; <id>.lock beside it while it is written
 //! live/session=<id>/<table>-<first>-<last>.parquet     parts of a running session, ours alone
 //! lake/<table>/session=<id>/part-<first>-<last>.parquet   finished parts
+//! tombstones/session=<id>/<table>-<ulid>.parquet   what is deleted but still in parts
+//! devices.json                             names of clients' addresses
+//! jar.json                                 the cookie jar
 //! ```
 
 use std::{
@@ -89,6 +92,24 @@ impl Home {
     #[must_use]
     pub fn lake_dir(&self, table: Table, id: &SessionId) -> PathBuf {
         self.root.join("lake").join(table.as_str()).join(format!("session={id}"))
+    }
+
+    /// What is deleted of a session but still in its parts.
+    #[must_use]
+    pub fn tombstones_dir(&self, id: &SessionId) -> PathBuf {
+        self.root.join("tombstones").join(format!("session={id}"))
+    }
+
+    /// The names of clients' addresses.
+    #[must_use]
+    pub fn labels_path(&self) -> PathBuf {
+        self.root.join("devices.json")
+    }
+
+    /// The cookie jar.
+    #[must_use]
+    pub fn jar_path(&self) -> PathBuf {
+        self.root.join("jar.json")
     }
 
     /// Makes a folder and those above it, open to the owner only; one that is there is left as it is.

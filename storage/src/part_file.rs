@@ -1,7 +1,7 @@
 //! Writing one part: Parquet under a temporary name, synced, then moved to its place.
 //!
 //! In: record batches of one table. Out: a finished file. Live parts are quick to write: light
-//! compression, statistics of the time column only. Lake parts are quick to read and small: zstd,
+//! compression, statistics of times and ids only. Lake parts are quick to read and small: zstd,
 //! statistics and page index, bounded row groups, a Bloom filter on body hashes.
 
 use std::{
@@ -85,6 +85,9 @@ fn properties(table: Table, purpose: Purpose) -> WriterProperties {
     match table {
         Table::Exchanges => exchanges_properties(properties, purpose),
         Table::Bodies => bodies_properties(properties, purpose),
+        Table::Messages if purpose == Purpose::Live => {
+            properties.set_column_statistics_enabled("exchange".into(), EnabledStatistics::Chunk)
+        }
         Table::Messages | Table::Connections | Table::Cookies => properties,
     }
     .build()
@@ -101,6 +104,10 @@ fn exchanges_properties(mut properties: WriterPropertiesBuilder, purpose: Purpos
     // Values that hardly ever come again.
     for name in ["id", "duration_us", "wait_us", "receive_us"] {
         properties = properties.set_column_dictionary_enabled(name.into(), false);
+    }
+    if purpose == Purpose::Live {
+        // A look-up of one exchange reads the part that holds it, not all of them.
+        properties = properties.set_column_statistics_enabled("id".into(), EnabledStatistics::Chunk);
     }
     if purpose == Purpose::Lake {
         for list in ["request_headers", "response_headers"] {

@@ -36,6 +36,9 @@ impl Catalogue {
         for entry in self.list()? {
             let unfinished = entry.state == SessionState::Failed && self.home().live_dir(&entry.id).exists();
             if !entry.state.is_open() && !unfinished {
+                if self.home().tombstones_dir(&entry.id).exists() {
+                    self.finish_deletion(&entry.id);
+                }
                 continue;
             }
             match self.recover_session(&entry.id) {
@@ -45,6 +48,19 @@ impl Catalogue {
             }
         }
         Ok(recovered)
+    }
+
+    /// Drops what a delete that was interrupted left to be dropped. It stays hidden where that fails.
+    fn finish_deletion(&self, id: &SessionId) {
+        let dropped = FileLock::try_acquire(&self.home().lock_path(id)).and_then(|lock| {
+            let Some(lock) = lock else { return Ok(()) };
+            compaction::drop_deleted(self.home(), id)?;
+            lock.remove();
+            Ok(())
+        });
+        if let Err(error) = dropped {
+            tracing::warn!("deleted rows of session {id} are hidden, not dropped: {error}");
+        }
     }
 
     fn recover_session(&self, id: &SessionId) -> Result<Option<SessionEntry>, StorageError> {

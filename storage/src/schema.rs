@@ -17,7 +17,7 @@ pub enum Table {
     Messages,
     /// Transport connections of clients.
     Connections,
-    /// Cookies sent and set.
+    /// Cookies sent and set: what each flush saw of each of them.
     Cookies,
 }
 
@@ -220,6 +220,10 @@ fn cookies() -> Vec<Field> {
         field("secure", DataType::Boolean),
         field("http_only", DataType::Boolean),
         null("same_site", dictionary()),
+        null("host_only", DataType::Boolean),
+        field("last_seen", timestamp()),
+        field("count", DataType::UInt64),
+        null("refused", dictionary()),
     ]
 }
 

@@ -164,9 +164,15 @@ impl SessionEntry {
         }
     }
 
-    /// Seconds from start to end (now, while it runs).
+    /// Seconds it recorded: from start to end (now, while it runs) without the pauses.
     #[must_use]
     pub fn duration_s(&self) -> f64 {
+        (self.wall_s() - self.paused_us as f64 / 1e6).max(0.0)
+    }
+
+    /// Seconds from start to end (now, while it runs), pauses too.
+    #[must_use]
+    pub fn wall_s(&self) -> f64 {
         let end = self.ended.unwrap_or_else(Timestamp::now);
         end.as_micros().saturating_sub(self.started.as_micros()).max(0) as f64 / 1e6
     }

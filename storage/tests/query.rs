@@ -157,8 +157,9 @@ fn overview_from_summaries_and_from_columns_is_one() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let session = Session::open(&Home::at(folder.path()), record(folder.path()));
     let by = GroupBy::ALL.to_vec();
-    let ask =
-        |filter: Option<Expr>| session.overview(&OverviewQuery { by: by.clone(), filter, top: None }).expect("counts");
+    let ask = |filter: Option<Expr>| {
+        session.overview(&OverviewQuery { by: by.clone(), filter, ..OverviewQuery::default() }).expect("counts")
+    };
     let (quick, scanned) = (ask(None), ask(Some(Expr::parse("id > 0").expect("parses"))));
     assert_eq!(quick.by, scanned.by);
     assert_eq!(quick.exchanges, ROWS);
@@ -166,6 +167,18 @@ fn overview_from_summaries_and_from_columns_is_one() {
     for row in (1..=ROWS).map(exchange) {
         *statuses.entry(row.status.map_or("none".to_owned(), |status| status.to_string())).or_default() += 1;
     }
+    let crossed =
+        OverviewQuery { crossed: vec![vec![GroupBy::Domain, GroupBy::StatusClass]], ..OverviewQuery::default() };
+    let crossed = session.overview(&crossed).expect("counts");
+    let mut pairs = BTreeMap::<Vec<String>, u64>::new();
+    for row in (1..=ROWS).map(exchange) {
+        let class = row.status.map_or("none".to_owned(), |status| format!("{}xx", status / 100));
+        *pairs.entry(vec![row.url.domain().to_owned(), class]).or_default() += 1;
+    }
+    let groups = &crossed.crossed[0].1;
+    assert_eq!(groups.iter().map(|group| (group.keys.clone(), group.count)).collect::<BTreeMap<_, _>>(), pairs);
+    let json = serde_json::to_value(&crossed).expect("serialises");
+    assert_eq!(json["by"]["domain,status_class"].as_array().map(Vec::len), Some(pairs.len()), "{json}");
     let found = &quick.by.iter().find(|(by, _)| *by == GroupBy::Status).expect("asked").1;
     assert_eq!(found.iter().map(|group| (group.key.clone(), group.count)).collect::<BTreeMap<_, _>>(), statuses);
     let json = serde_json::to_value(&quick).expect("serialises");

@@ -97,6 +97,15 @@ async def echo(request):
     )
 
 
+@route("/login")
+async def login(request):
+    """A token in the body, and cookies."""
+    async for _ in request.body():
+        pass
+    cookies = "Set-Cookie: sid=cookie-secret; Path=/; HttpOnly\r\nSet-Cookie: theme=dark; Max-Age=60\r\n"
+    await request.answer({"user": "u", "access_token": "token-secret"}, extra=cookies)
+
+
 @route("/release")
 async def release(request):
     """Lets whoever waits for the event named in the query go on."""
@@ -292,7 +301,7 @@ async def serve(reader, writer):
                 name, _, value = field.decode("latin-1").partition(":")
                 headers.append((name, value.strip()))
             request = Request(line.decode("latin-1").rstrip("\r\n"), headers, reader, writer)
-            handler = ROUTES.get(request.path)
+            handler = ROUTES.get(request.path) or (echo if request.path.startswith("/echo/") else None)
             if handler is None:
                 await request.answer({"path": request.path}, "404 Not Found")
             else:

@@ -6,6 +6,7 @@
 //! - [`origin`]: the origin that misbehaves on request (`python/origin.py`).
 //! - [`weir`]: `weir capture` in a home of its own, and the commands that answer from it.
 //! - [`checks`]: what several stories hold against rows.
+//! - [`node`]: programs of other people that run on Node, such as Newman.
 //! - [`client`]: curl, Python and plain sockets through the proxy.
 //!
 //! The stories see weir from outside: its binary, its output, its files. The binary is the one that
@@ -15,6 +16,7 @@ pub mod certs;
 pub mod checks;
 pub mod client;
 pub mod nginx;
+pub mod node;
 pub mod origin;
 pub mod process;
 pub mod weir;

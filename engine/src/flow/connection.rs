@@ -11,7 +11,7 @@ use super::{
     stream::{Arrival, Stream},
 };
 use crate::{
-    packet::Segment,
+    packet::{LinkSource, Segment},
     record::{Direction, Flags},
     work,
 };
@@ -47,6 +47,7 @@ pub(crate) struct Flow<C> {
     reset: bool,
     opened_ns: i64,
     handshake_ns: Option<i64>,
+    link_sources: [LinkSource; 2],
     pub(crate) last_ns: i64,
     packets: u64,
     /// A SYN for a new connection that the other end has not answered yet.
@@ -78,6 +79,7 @@ impl<C: Consumer> Flow<C> {
             reset: false,
             opened_ns: time_ns,
             handshake_ns: None,
+            link_sources: [LinkSource::default(); 2],
             last_ns: time_ns,
             packets: 0,
             rival: None,
@@ -129,7 +131,10 @@ impl<C: Consumer> Flow<C> {
         if !self.streams[side].known {
             self.streams[side].start(first, payload.is_empty());
         }
-        self.streams[side].seen = true;
+        if !self.streams[side].seen {
+            self.streams[side].seen = true;
+            self.link_sources[side] = segment.link_source;
+        }
         if control.ack() && !self.streams[1 - side].known {
             self.streams[1 - side].start(segment.acknowledgement, true);
         }
@@ -423,6 +428,7 @@ impl<C: Consumer> Flow<C> {
             opened_ns: self.opened_ns,
             midstream: self.midstream,
             connect_us,
+            client_link: self.link_sources[client],
         };
         self.consumer = C::open(cx, &opening).map(Box::new);
         self.unwanted = self.consumer.is_none();

@@ -17,7 +17,10 @@ pub(crate) mod wheel;
 
 use std::net::SocketAddr;
 
-use crate::record::{Direction, Flags};
+use crate::{
+    packet::LinkSource,
+    record::{Direction, Flags},
+};
 
 pub(crate) use table::FlowTable;
 
@@ -51,6 +54,8 @@ pub(crate) struct Opening {
     pub(crate) midstream: bool,
     /// How long the handshake took, where it was seen.
     pub(crate) connect_us: Option<u64>,
+    /// Hardware address of who sent the client's frames, where it is asked for.
+    pub(crate) client_link: LinkSource,
 }
 
 /// Why a stream or flow ends.

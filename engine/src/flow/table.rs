@@ -9,10 +9,17 @@ use super::{
     stream::Arrival,
     wheel::{Due, Wheel},
 };
-use crate::packet::Segment;
+use crate::{
+    packet::Segment,
+    pipeline::{Budget, Reservation},
+};
 
 /// Flows looked at to find an old one to give up.
 const SAMPLE: usize = 8;
+/// The memory budget is asked for waiting bytes in steps of this, and given back what is two steps too much.
+const BUDGET_STEP: usize = 64 << 10;
+/// So much may wait also when bodies have taken all of the budget: a packet that was overtaken is no loss.
+const FLOOR: usize = 256 << 10;
 
 /// The flows.
 #[derive(Debug)]
@@ -28,13 +35,15 @@ pub(crate) struct FlowTable<C> {
     max_waiting: usize,
     /// Memory of bytes that wait, over all flows.
     waiting: usize,
+    /// What of it the budget has granted.
+    granted: Reservation,
     sample_at: usize,
     pub(crate) counts: FlowCounts,
 }
 
 impl<C: Consumer> FlowTable<C> {
-    /// At most `max_flows` flows, and `max_waiting` bytes behind holes over all of them.
-    pub(crate) fn new(max_flows: usize, max_waiting: usize) -> Self {
+    /// At most `max_flows` flows, and over all of them `max_waiting` bytes behind holes, or what `budget` grants.
+    pub(crate) fn new(max_flows: usize, max_waiting: usize, budget: &Budget) -> Self {
         Self {
             flows: Vec::new(),
             free: Vec::new(),
@@ -46,6 +55,7 @@ impl<C: Consumer> FlowTable<C> {
             max_flows: max_flows.clamp(1, u32::MAX as usize - 1),
             max_waiting,
             waiting: 0,
+            granted: budget.empty(),
             sample_at: 0,
             counts: FlowCounts::default(),
         }
@@ -77,13 +87,31 @@ impl<C: Consumer> FlowTable<C> {
         } else {
             self.rearm(place);
         }
-        if self.waiting > self.max_waiting {
+        if self.waiting != 0 || self.granted.bytes() != 0 {
+            self.account(place, time_ns, cx);
+        }
+    }
+
+    /// Has the budget grant what waits; where it does not, holes are given up, those of the flow at `place` first.
+    fn account(&mut self, place: usize, time_ns: i64, cx: &mut C::Context) {
+        let granted = self.granted.bytes();
+        if self.waiting > granted {
+            let more = (self.waiting - granted).next_multiple_of(BUDGET_STEP);
+            let _ = self.granted.grow(more) || self.granted.grow(self.waiting - granted);
+        } else if granted - self.waiting >= 2 * BUDGET_STEP || self.waiting == 0 {
+            self.granted.shrink(granted - self.waiting);
+        }
+        if self.waiting > self.allowed() {
             self.with(place, |flow, counts| {
                 let now = Arrival { time_ns, packet: u64::MAX };
                 flow.pump(true, now, cx, counts);
             });
             self.relieve(cx);
         }
+    }
+
+    fn allowed(&self) -> usize {
+        self.max_waiting.min(self.granted.bytes().max(FLOOR))
     }
 
     /// Works on a flow and keeps the sum of waiting memory.
@@ -161,7 +189,7 @@ impl<C: Consumer> FlowTable<C> {
     /// Gives up holes of other flows until the bound is kept, a few flows at a time.
     fn relieve(&mut self, cx: &mut C::Context) {
         for _ in 0..self.flows.len() {
-            if self.waiting <= self.max_waiting {
+            if self.waiting <= self.allowed() {
                 break;
             }
             self.sample_at = (self.sample_at + 1) % self.flows.len();

@@ -1,6 +1,6 @@
 //! Walks the layers of a frame down to the TCP segment.
 //!
-//! In: a frame. Out: the segment, or the reason why there is none. The common case (Ethernet, IPv4
+//! In: a frame. Out: the segment, or the reason why there is none. The common case (Ethernet, IP
 //! without options, TCP) takes a path of its own.
 
 use super::{
@@ -73,34 +73,59 @@ impl Decoder {
     }
 }
 
-/// Ethernet, IPv4 without options or fragments, TCP, nothing cut. `None`: take the long way.
+/// Ethernet, IP without options or fragments, TCP, nothing cut. `None`: take the long way.
 #[inline]
 fn fast<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
     let data = frame.data;
-    if frame.link != LinkType::ETHERNET || data.len() < 54 || data[12..15] != [0x08, 0x00, 0x45] {
+    if frame.link != LinkType::ETHERNET || data.len() < 54 {
         return None;
     }
-    // Fragment offset and "more" are zero, the protocol is TCP.
-    if data[20] & 0x3f != 0 || data[21] != 0 || data[23] != tcp::PROTOCOL {
-        return None;
+    match data[12..15] {
+        // Fragment offset and "more" are zero, the protocol is TCP.
+        [0x08, 0x00, 0x45] if data[20] & 0x3f == 0 && data[21] == 0 && data[23] == tcp::PROTOCOL => {
+            let end = 14 + usize::from(u16::from_be_bytes([data[16], data[17]]));
+            let source = super::Address::v4([data[26], data[27], data[28], data[29]]);
+            let destination = super::Address::v4([data[30], data[31], data[32], data[33]]);
+            fast_tcp(data, 34, end, source, destination)
+        }
+        [0x86, 0xdd, 0x60..=0x6f] if data[20] == tcp::PROTOCOL => {
+            let payload_len = usize::from(u16::from_be_bytes([data[18], data[19]]));
+            let source = super::Address::v6(*data.get(22..)?.first_chunk()?);
+            let destination = super::Address::v6(*data.get(38..)?.first_chunk()?);
+            // Segmentation offload leaves the length to the card.
+            if payload_len == 0 { None } else { fast_tcp(data, 54, 54 + payload_len, source, destination) }
+        }
+        _ => None,
     }
-    let end = 14 + usize::from(u16::from_be_bytes([data[16], data[17]]));
-    let header_len = usize::from(data[46] >> 4) * 4;
-    let payload = data.get(34 + header_len..end)?;
+}
+
+/// A TCP header at a place of a frame whose datagram ends at `end`.
+#[inline]
+fn fast_tcp(
+    data: &[u8],
+    at: usize,
+    end: usize,
+    source: super::Address,
+    destination: super::Address,
+) -> Option<Segment<'_>> {
+    let header: &[u8; 20] = data.get(at..)?.first_chunk()?;
+    let header_len = usize::from(header[12] >> 4) * 4;
+    let payload = data.get(at + header_len..end)?;
     if header_len < 20 {
         return None;
     }
-    let word = |at: usize| u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     Some(Segment {
-        source: super::Address::v4([data[26], data[27], data[28], data[29]]),
-        destination: super::Address::v4([data[30], data[31], data[32], data[33]]),
-        source_port: u16::from_be_bytes([data[34], data[35]]),
-        destination_port: u16::from_be_bytes([data[36], data[37]]),
-        sequence: word(38),
-        acknowledgement: word(42),
-        control: tcp::Control(data[47]),
+        source,
+        destination,
+        source_port: u16::from_be_bytes([header[0], header[1]]),
+        destination_port: u16::from_be_bytes([header[2], header[3]]),
+        sequence: word(4),
+        acknowledgement: word(8),
+        control: tcp::Control(header[13]),
         payload,
         cut: 0,
+        link_source: super::LinkSource::default(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! - one file a protocol: [`ethernet`] (with VLAN tags), [`cooked`] (SLL, SLL2, null, NFLOG),
 //!   [`ieee80211`], [`ppp`] (PPP, PPPoE, Cisco HDLC), [`mpls`], [`ipv4`], [`ipv6`], [`tcp`], [`udp`],
 //!   [`gre`] (with ERSPAN), [`overlay`] (VXLAN, Geneve), [`gtp`], [`ipv6_tunnel`] (Teredo, AYIYA).
+//! - [`link_source`]: who sent a frame, by its hardware address.
 //! - [`fragment`]: bounded reassembly of IP fragments. [`checksum`]: verification on request.
 //!
 //! In: frames. Out: segments, borrowed from the frame. No I/O, no clock, no state but fragments.
@@ -19,6 +20,7 @@ pub(crate) mod ieee80211;
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 pub(crate) mod ipv6_tunnel;
+pub(crate) mod link_source;
 pub(crate) mod mpls;
 pub(crate) mod overlay;
 pub(crate) mod ppp;
@@ -26,6 +28,7 @@ pub(crate) mod tcp;
 pub(crate) mod udp;
 
 pub(crate) use decoder::Decoder;
+pub(crate) use link_source::LinkSource;
 pub(crate) use tcp::Segment;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

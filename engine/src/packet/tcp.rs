@@ -1,6 +1,6 @@
 //! TCP (RFC 9293): the header; options are skipped.
 
-use super::{Address, Skip, checksum, ipv4::Datagram};
+use super::{Address, LinkSource, Skip, checksum, ipv4::Datagram};
 
 /// Number of the protocol in IP headers.
 pub(crate) const PROTOCOL: u8 = 6;
@@ -18,6 +18,8 @@ pub(crate) struct Segment<'a> {
     pub(crate) payload: &'a [u8],
     /// Payload bytes that a snap length cut off behind `payload`.
     pub(crate) cut: u32,
+    /// Who sent the frame, where it is asked for.
+    pub(crate) link_source: LinkSource,
 }
 
 /// The control bits.
@@ -70,5 +72,6 @@ pub(crate) fn tcp<'a>(datagram: &Datagram<'a>, verify: bool) -> Result<Segment<'
         control: Control(header[13]),
         payload,
         cut: u32::try_from(datagram.cut).unwrap_or(0),
+        link_source: LinkSource::default(),
     })
 }

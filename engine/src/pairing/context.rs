@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     http::BodyPolicy,
     pipeline::{Budget, Ids},
-    record::Record,
+    record::{Direction, Record},
 };
 
 /// Shared by all conversations of a shard.
@@ -14,6 +14,8 @@ pub(crate) struct Context {
     pub(crate) ids: Arc<Ids>,
     pub(crate) budget: Budget,
     pub(crate) bodies: BodyPolicy,
+    /// Whether bodies and messages of servers are stored too.
+    pub(crate) record_responses: bool,
     /// Finished records, taken by the shard.
     pub(crate) records: Vec<Record>,
     pub(crate) messages: MessageCounts,
@@ -30,8 +32,15 @@ pub(crate) struct MessageCounts {
 }
 
 impl Context {
-    pub(crate) fn new(ids: Arc<Ids>, budget: Budget, bodies: BodyPolicy) -> Self {
-        Self { ids, budget, bodies, records: Vec::new(), messages: MessageCounts::default() }
+    pub(crate) fn new(ids: Arc<Ids>, budget: Budget, bodies: BodyPolicy, record_responses: bool) -> Self {
+        Self { ids, budget, bodies, record_responses, records: Vec::new(), messages: MessageCounts::default() }
+    }
+}
+
+impl Context {
+    /// Whether the payloads of messages of this direction are stored.
+    pub(crate) fn keeps_messages(&self, direction: Direction) -> bool {
+        self.bodies != BodyPolicy::None && (self.record_responses || direction == Direction::Sent)
     }
 }
 

@@ -197,7 +197,8 @@ impl Consumer for Conversation {
             flags.set(Flags::MIDSTREAM);
         }
         let connection = cx.ids.next_connection();
-        let ends = Ends { client: opening.client, server: opening.server, connection, flags, authority: None };
+        let device = opening.client_link.is_known().then(|| opening.client_link.to_string().into());
+        let ends = Ends { client: opening.client, server: opening.server, device, connection, flags, authority: None };
         let connect_us = opening.connect_us;
         Some(Self { connect_us, ..Self::new(ends, opening.opened_ns, false) })
     }
@@ -297,6 +298,7 @@ impl Consumer for Conversation {
         cx.records.push(Record::Connection(Box::new(Connection {
             id: self.ends.connection,
             source: Source::Packets,
+            device: self.ends.device.clone(),
             client: Some(self.ends.client),
             server: Some(self.ends.server),
             port: self.ends.server.port(),

@@ -2,7 +2,7 @@
 //!
 //! In: heads, bodies, times. Out: the exchange, once both halves are through.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -55,6 +55,8 @@ pub(crate) struct Draft {
 pub(crate) struct Ends {
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
+    /// Label of the client, where it is not its address.
+    pub(crate) device: Option<Arc<str>>,
     pub(crate) connection: u64,
     pub(crate) flags: Flags,
     /// Inside a CONNECT tunnel: where to.
@@ -66,6 +68,7 @@ impl Draft {
         let exchange = Box::new(Exchange {
             id: cx.ids.next_exchange(),
             source: Source::Packets,
+            device: ends.device.clone(),
             client: Some(ends.client),
             server: Some(ends.server),
             connection: ends.connection,
@@ -138,14 +141,14 @@ impl Draft {
         exchange.response_headers = head.headers;
         self.response = Phase::Open;
         self.answered_ns = Some(time_ns);
-        self.response_body = collector(keep_response(cx.bodies, exchange), framing);
+        self.response_body = collector(keep_response(cx, exchange), framing);
     }
 
     /// A response without a head (HTTP/0.9).
     pub(crate) fn respond_bare(&mut self, cx: &Context, time_ns: i64) {
         self.response = Phase::Open;
         self.answered_ns = Some(time_ns);
-        self.response_body = collector(keep_response(cx.bodies, &self.exchange), Framing::UntilClose);
+        self.response_body = collector(keep_response(cx, &self.exchange), Framing::UntilClose);
     }
 
     pub(crate) fn request_data(&mut self, cx: &Context, bytes: &[u8]) {
@@ -154,8 +157,9 @@ impl Draft {
     }
 
     pub(crate) fn response_data(&mut self, cx: &Context, bytes: &[u8]) {
-        let keep = keep_response(cx.bodies, &self.exchange);
-        let body = self.response_body.get_or_insert_with(|| Collector::new(keep, None));
+        // What is kept was decided with the head; it is looked at again only for bodies nobody announced.
+        let exchange = &self.exchange;
+        let body = self.response_body.get_or_insert_with(|| Collector::new(keep_response(cx, exchange), None));
         body.push(bytes, &cx.budget, &mut self.exchange.reservation);
     }
 
@@ -259,8 +263,9 @@ fn keep_request(policy: BodyPolicy) -> Keep {
     if policy == BodyPolicy::None { Keep::Count } else { Keep::Store }
 }
 
-fn keep_response(policy: BodyPolicy, exchange: &Exchange) -> Keep {
-    match policy {
+fn keep_response(cx: &Context, exchange: &Exchange) -> Keep {
+    match cx.bodies {
+        _ if !cx.record_responses => Keep::Count,
         BodyPolicy::All => Keep::Store,
         BodyPolicy::None => Keep::Count,
         BodyPolicy::MediaOff => {

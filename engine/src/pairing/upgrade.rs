@@ -1,5 +1,7 @@
 //! The inside of a connection that was upgraded: HTTP in a CONNECT tunnel, WebSocket, HTTP/2, or bytes.
 
+use bytes::Bytes;
+
 use super::{
     Context, Conversation,
     conversation::may_begin_request,
@@ -13,7 +15,7 @@ use crate::{
         sniff,
         websocket::{WebSocket, WebSocketMessage, agreed_deflate},
     },
-    record::{Direction, Message, Record},
+    record::{BodyState, Direction, Message, Record},
 };
 
 /// What the bytes behind an upgrade are.
@@ -91,9 +93,10 @@ impl Inside {
         match self {
             Self::Http(conversation) => conversation.data(cx, direction, piece),
             Self::WebSocket(sockets) => {
-                let (exchange, connection) = (sockets.exchange, sockets.connection);
+                let ends = (sockets.exchange, sockets.connection);
+                let kept = cx.keeps_messages(direction);
                 let records = &mut cx.records;
-                let mut sink = |message| records.push(record(message, exchange, connection, direction, piece.time_ns));
+                let mut sink = |message| records.push(record(message, kept, ends, direction, piece.time_ns));
                 sockets.halves[direction as usize].push(piece.bytes, &mut sink);
             }
             Self::Http2(streams) => streams.data(cx, direction, piece),
@@ -105,9 +108,10 @@ impl Inside {
         match self {
             Self::Http(conversation) => conversation.gap(cx, direction, gap),
             Self::WebSocket(sockets) => {
-                let (exchange, connection) = (sockets.exchange, sockets.connection);
+                let ends = (sockets.exchange, sockets.connection);
+                let kept = cx.keeps_messages(direction);
                 let records = &mut cx.records;
-                let mut sink = |message| records.push(record(message, exchange, connection, direction, gap.time_ns));
+                let mut sink = |message| records.push(record(message, kept, ends, direction, gap.time_ns));
                 sockets.halves[direction as usize].gap(gap.len, &mut sink);
             }
             Self::Http2(streams) => streams.gap(cx, direction, gap),
@@ -132,9 +136,20 @@ impl Inside {
     }
 }
 
-fn record(message: WebSocketMessage, exchange: u64, connection: u64, direction: Direction, time_ns: i64) -> Record {
-    let WebSocketMessage { kind, size, state, payload, compressed } = message;
+fn record(
+    message: WebSocketMessage,
+    kept: bool,
+    (exchange, connection): (u64, u64),
+    direction: Direction,
+    time_ns: i64,
+) -> Record {
+    let WebSocketMessage { kind, size, mut state, mut payload, compressed } = message;
+    if !kept {
+        (state, payload) = (BodyState::SkippedPolicy, Bytes::new());
+    }
     Record::Message(Box::new(Message {
+        client: None,
+        device: None,
         exchange,
         connection,
         at_us: time_ns.div_euclid(1_000),

@@ -82,6 +82,13 @@ impl Reservation {
         granted
     }
 
+    /// Gives bytes back; more than are held is all of them.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.shared.used.fetch_sub(bytes, Relaxed);
+    }
+
     /// Takes over the bytes of another reservation of the same budget.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(Arc::ptr_eq(&self.shared, &other.shared), "reservations of one budget");
@@ -116,6 +123,8 @@ mod tests {
         let mut other = budget.empty();
         other.absorb(first);
         assert_eq!((budget.used(), other.bytes()), (100, 100));
+        other.shrink(30);
+        assert_eq!((budget.used(), other.bytes()), (70, 70));
         let first = other;
         drop(first);
         assert_eq!(budget.used(), 0);

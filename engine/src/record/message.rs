@@ -1,5 +1,7 @@
 //! One message inside an exchange: the row of the `messages` table.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use bytes::Bytes;
 
 use super::BodyState;
@@ -65,6 +67,10 @@ impl MessageKind {
 /// One message.
 #[derive(Debug, Default)]
 pub struct Message {
+    /// Address of the client, where known: says whose session it belongs to, and is no column.
+    pub client: Option<SocketAddr>,
+    /// Label that the client gave itself; no column either.
+    pub device: Option<Arc<str>>,
     /// Exchange it belongs to.
     pub exchange: u64,
     /// Connection it came on.

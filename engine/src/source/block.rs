@@ -29,7 +29,9 @@ struct FrameAt {
 /// Many frames in one buffer.
 #[derive(Debug, Default)]
 pub struct Block {
-    pub(super) buffer: Vec<u8>,
+    /// As long as it ever was: what lies behind `filled` is of earlier blocks, so that nothing is zeroed twice.
+    buffer: Vec<u8>,
+    filled: usize,
     frames: Vec<FrameAt>,
 }
 
@@ -43,13 +45,38 @@ impl Block {
     /// Forgets the frames; the buffer stays for the next ones.
     pub fn clear(&mut self) {
         self.frames.clear();
-        self.buffer.clear();
+        self.filled = 0;
+    }
+
+    /// The bytes there are.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// Adds bytes behind those there are; returns where.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        let start = self.filled;
+        self.room(start + bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+        start
+    }
+
+    /// Room for bytes up to `target`, behind those there are; [`filled`](Self::filled) says how many came.
+    pub(super) fn room(&mut self, target: usize) -> &mut [u8] {
+        if self.buffer.len() < target {
+            self.buffer.resize(target, 0);
+        }
+        &mut self.buffer[self.filled..target.max(self.filled)]
+    }
+
+    /// So many bytes came into the room.
+    pub(super) fn filled(&mut self, count: usize) {
+        self.filled += count;
     }
 
     /// Adds a frame at the end, copying its bytes: for sources that make frames instead of reading them.
     pub fn push(&mut self, frame: &Frame<'_>) {
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(frame.data);
+        let start = self.append(frame.data);
         self.mark(frame.time_ns, frame.link, start, frame.data.len(), frame.original_len);
     }
 

@@ -3,8 +3,8 @@
 //! - [`link`]: the numbers of link types (what a frame begins with).
 //! - [`block`]: many frames in one buffer, the unit handed to a shard.
 //! - [`pcap`], [`pcapng`]: the two file formats, bytes in, steps out, no I/O.
-//! - [`reader`]: reads a file or pipe, takes gzip and zstd off, follows concatenated files and
-//!   counts what is torn.
+//! - [`unpack`]: takes gzip and zstd off, and tells what is inside.
+//! - [`reader`]: reads a file or pipe, follows concatenated files and counts what is torn.
 //!
 //! In: bytes of a capture file. Out: blocks of frames `{time, link type, captured bytes, original length}`.
 
@@ -13,10 +13,12 @@ pub mod link;
 pub(crate) mod pcap;
 pub(crate) mod pcapng;
 pub mod reader;
+pub mod unpack;
 
 pub use block::{Block, Frame};
 pub use link::LinkType;
 pub use reader::{CaptureReader, SourceTally};
+pub use unpack::{Contents, Unpacked};
 
 /// Why no frames come.
 #[derive(Debug, thiserror::Error)]

@@ -1,21 +1,17 @@
-//! Reads captures: from a file or pipe, with gzip and zstd around them, one after another,
-//! in big reads into the block's own buffer.
+//! Reads captures: from a file or pipe, one after another, in big reads into the block's own buffer.
 //!
-//! In: anything that can be read. Out: blocks of frames, and a tally of what was read and torn.
+//! In: anything that can be read, unpacked. Out: blocks of frames, and a tally of what was read and torn.
 
-use std::io::{Chain, Cursor, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 
 use super::{
-    Block, FrameSource, SourceError, Step,
+    Block, FrameSource, SourceError, Step, Unpacked,
     pcap::{self, Pcap},
     pcapng::{self, Pcapng},
 };
 
 /// Bytes read at once. Measured: a `read` into a buffer of 1 to 4 MiB costs half of a walk over a mapped file.
 const BLOCK_BYTES: usize = 2 << 20;
-/// Layers of compression taken off.
-const MAX_LAYERS: usize = 4;
-
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceTally {
@@ -68,60 +64,52 @@ impl<'r> CaptureReader<'r> {
     /// # Errors
     /// When the first bytes cannot be read.
     pub fn new(input: impl Read + Send + 'r) -> Result<Self, SourceError> {
-        let mut input: Box<dyn Read + Send + 'r> = Box::new(input);
-        let mut compressed = false;
-        for _ in 0..MAX_LAYERS {
-            let (magic, whole) = peek(input)?;
-            input = match magic {
-                [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(whole)),
-                [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::stream::read::Decoder::new(whole)?),
-                _ => {
-                    input = Box::new(whole);
-                    break;
-                }
-            };
-            compressed = true;
-        }
-        let (format, rest, tally) = (Format::Unknown, Vec::new(), SourceTally::default());
-        Ok(Self { input, compressed, format, rest, need: 4, ended: false, tally })
+        Unpacked::new(input).map(Self::from_unpacked)
     }
 
-    /// Reads until the buffer is full, the input pauses, or it ends.
-    fn fill(&mut self, buffer: &mut Vec<u8>, target: usize) -> Result<(), SourceError> {
-        let mut filled = buffer.len();
-        buffer.resize(target, 0);
-        while filled < target {
-            match self.input.read(&mut buffer[filled..]) {
+    /// Reads what has been looked at.
+    #[must_use]
+    pub fn from_unpacked(unpacked: Unpacked<'r>) -> Self {
+        let Unpacked { input, compressed, .. } = unpacked;
+        let (format, rest, tally) = (Format::Unknown, Vec::new(), SourceTally::default());
+        Self { input, compressed, format, rest, need: 4, ended: false, tally }
+    }
+
+    /// Reads until there are `target` bytes, the input pauses, or it ends.
+    fn fill(&mut self, block: &mut Block, target: usize) -> Result<(), SourceError> {
+        loop {
+            let room = block.room(target);
+            if room.is_empty() {
+                return Ok(());
+            }
+            match self.input.read(room) {
                 Ok(0) => {
                     self.ended = true;
-                    break;
+                    return Ok(());
                 }
                 Ok(count) => {
-                    filled += count;
+                    block.filled(count);
                     self.tally.bytes += count as u64;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A pipe with nothing in it now: what there is goes on.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // A compressed stream that is cut short or damaged: what came out is used.
                 Err(_) if self.compressed => {
                     self.tally.tears += 1;
                     self.ended = true;
-                    break;
+                    return Ok(());
                 }
-                Err(error) => {
-                    buffer.truncate(filled);
-                    return Err(error.into());
-                }
+                Err(error) => return Err(error.into()),
             }
         }
-        buffer.truncate(filled);
-        Ok(())
     }
 
     /// Marks the frames of the buffer; returns how many bytes were used.
     fn walk(&mut self, block: &mut Block) -> Result<usize, SourceError> {
         let mut at = 0;
         loop {
-            let data = &block.buffer[at..];
+            let data = &block.bytes()[at..];
             let step = match &mut self.format {
                 Format::Unknown if data.len() < 4 => Step::Need(4),
                 Format::Unknown if pcapng::begins(data) => {
@@ -161,7 +149,7 @@ impl<'r> CaptureReader<'r> {
                     self.tally.tears += 1;
                     self.tally.torn_bytes += data.len() as u64;
                     self.ended = true;
-                    return Ok(block.buffer.len());
+                    return Ok(block.bytes().len());
                 }
             }
         }
@@ -178,26 +166,28 @@ impl<'r> CaptureReader<'r> {
 impl FrameSource for CaptureReader<'_> {
     fn next_block(&mut self, block: &mut Block) -> Result<bool, SourceError> {
         block.clear();
-        block.buffer.append(&mut self.rest);
+        block.append(&self.rest);
+        self.rest.clear();
         while block.is_empty() {
             if self.ended {
                 self.forget_format();
                 return Ok(false);
             }
             let target = BLOCK_BYTES.max(self.need.next_power_of_two());
-            self.fill(&mut block.buffer, target)?;
+            self.fill(block, target)?;
             let used = self.walk(block)?;
             if self.ended {
-                let torn = block.buffer.len() - used;
+                let torn = block.bytes().len() - used;
                 if torn > 0 {
                     self.tally.tears += 1;
                     self.tally.torn_bytes += torn as u64;
                 }
             } else {
-                self.rest.extend_from_slice(&block.buffer[used..]);
+                self.rest.extend_from_slice(&block.bytes()[used..]);
                 if block.is_empty() {
-                    block.buffer.clear();
-                    block.buffer.append(&mut self.rest);
+                    block.clear();
+                    block.append(&self.rest);
+                    self.rest.clear();
                 }
             }
         }
@@ -211,17 +201,6 @@ impl FrameSource for CaptureReader<'_> {
 
 fn is_byte_order_magic(bytes: &[u8]) -> bool {
     matches!(bytes, [0x1a, 0x2b, 0x3c, 0x4d] | [0x4d, 0x3c, 0x2b, 0x1a])
-}
-
-type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
-
-/// The first four bytes (zeros where there are fewer), and the input with them put back.
-fn peek<R: Read>(mut input: R) -> Result<([u8; 4], Whole<R>), SourceError> {
-    let mut seen = Vec::with_capacity(4);
-    input.by_ref().take(4).read_to_end(&mut seen)?;
-    let mut magic = [0; 4];
-    magic[..seen.len()].copy_from_slice(&seen);
-    Ok((magic, Cursor::new(seen).chain(input)))
 }
 
 #[cfg(test)]

@@ -25,6 +25,32 @@ pub fn is_basic(value: &[u8], expected: &str) -> bool {
     scheme.eq_ignore_ascii_case(b"Basic") && difference == 0
 }
 
+/// Characters of a user name that names a device, at most.
+const MOST_NAME: usize = 200;
+
+/// The user name in a field value, where it can be the name of a device.
+#[must_use]
+pub fn user_of(value: &[u8]) -> Option<String> {
+    let decoded = decode(value)?;
+    let (user, _) = decoded.split_once(':')?;
+    let fits = !user.trim().is_empty() && user.chars().count() <= MOST_NAME && !user.chars().any(char::is_control);
+    fits.then(|| user.to_owned())
+}
+
+/// Whether a field value carries this password, with any user name.
+#[must_use]
+pub fn has_password(value: &[u8], password: &str) -> bool {
+    // The same comparison as of both: the user name is public.
+    let user = decode(value).and_then(|decoded| decoded.split_once(':').map(|(user, _)| user.to_owned()));
+    user.is_some_and(|user| is_basic(value, &basic(&user, password)))
+}
+
+fn decode(value: &[u8]) -> Option<String> {
+    let value = value.trim_ascii();
+    let token = value.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case(b"Basic")).and(value.get(5..))?;
+    String::from_utf8(STANDARD.decode(token.trim_ascii()).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +63,18 @@ mod tests {
         for wrong in [&b"Basic YTpj"[..], b"Basic", b"", b"Basic YTp", b"Basic YTpiYTpi", b"Digest YTpi", b"BasicYTpj"]
         {
             assert!(!is_basic(wrong, &expected));
+        }
+    }
+
+    #[test]
+    fn a_user_name_may_name_a_device() {
+        let value = basic("Pixel 8", "x:y");
+        assert_eq!(user_of(value.as_bytes()).as_deref(), Some("Pixel 8"));
+        assert!(has_password(value.as_bytes(), "x:y") && !has_password(value.as_bytes(), "x"));
+        for wrong in
+            [basic("", "x"), basic("a\nb", "x"), "Basic".to_owned(), "Digest YTpi".to_owned(), "Basic YTp".to_owned()]
+        {
+            assert_eq!(user_of(wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

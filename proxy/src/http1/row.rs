@@ -49,6 +49,7 @@ impl Row {
             id: client.begin_exchange(),
             client: Some(client.address),
             connection: client.id,
+            device: client.device(),
             started_us: client.core.clock.at_us(started),
             ..Exchange::default()
         };
@@ -130,9 +131,11 @@ pub fn seen(tee: &mut Tee, client: &Client, reservation: &RefCell<Option<Reserva
 
 /// Hands over a message that was found in a body: its payload as the policy says and the budget allows.
 fn note_message(client: &Client, mut message: Message) {
-    let config = client.core.config();
-    let kept = config.bodies != BodyPolicy::None && (config.record_responses || message.direction == Direction::Sent);
+    let keep = &client.core.config().keep;
+    let kept = keep.bodies() != BodyPolicy::None && (keep.responses() || message.direction == Direction::Sent);
     message.connection = client.id;
+    message.client = Some(client.address);
+    message.device = client.device();
     if !kept {
         message.state = BodyState::SkippedPolicy;
         message.payload = Bytes::new();

@@ -274,11 +274,23 @@ fn admit(client: &Client, scope: &Scope, request: &Request) -> Admitted {
     if !matches!(scope, Scope::Proxy) {
         return Admitted::Request;
     }
-    if let Some((user, password)) = &client.core.config().auth {
-        let given = request.credentials.clone().map(|range| &request.fields.raw[range]);
-        if !given.is_some_and(|given| credentials::is_basic(given, &credentials::basic(user, password))) {
+    let given = request.credentials.clone().map(|range| &request.fields.raw[range]);
+    let auth = client.core.config().auth.as_ref();
+    if let Some((user, password)) = auth {
+        let is_right = |given: &[u8]| match user.as_str() {
+            "*" => credentials::has_password(given, password),
+            user => credentials::is_basic(given, &credentials::basic(user, password)),
+        };
+        if !given.is_some_and(is_right) {
             return Admitted::Refused(Fault::ProxyAuthRequired.into());
         }
+    }
+    // A user name that all must give tells nobody apart.
+    if let Some(given) = given
+        && auth.is_none_or(|(user, _)| user == "*")
+        && let Some(name) = credentials::user_of(given)
+    {
+        client.name_device(&name);
     }
     if !request.is("CONNECT") {
         return Admitted::Request;

@@ -6,11 +6,12 @@
 //!
 //! - [`text`]: columns of text, words and bytes; [`numbers`]: columns that may be null.
 //! - [`cache`]: texts that are costly to make and come again: addresses, endpoints.
-//! - [`exchanges`], [`bodies`], [`connections`], [`messages`]: the tables.
+//! - [`exchanges`], [`bodies`], [`connections`], [`messages`], [`cookies`]: the tables.
 
 pub(crate) mod bodies;
 pub(crate) mod cache;
 pub(crate) mod connections;
+pub(crate) mod cookies;
 pub(crate) mod exchanges;
 pub(crate) mod messages;
 pub(crate) mod numbers;

@@ -1,16 +1,19 @@
 //! Merging parts: small live ones into larger live ones, and those into the lake.
 //!
 //! - [`source`]: one part as a stream of rows; [`merge`]: many of them into one.
+//! - [`dropping`]: parts without what was deleted.
 //!
 //! One rename commits a merge (see [`crate::parts`]); a crash before it leaves a temporary file, a
 //! crash after it leaves parts that no longer count. Both are swept up by the next run. Only one
 //! thread of the session's writer merges, while it holds the session's lock.
 
+mod dropping;
 mod merge;
 mod source;
 
 use std::fs;
 
+pub(crate) use self::dropping::drop_deleted;
 use crate::{
     error::StorageError,
     files,
@@ -61,8 +64,9 @@ pub(crate) fn run(home: &Home, id: &SessionId, policy: MergePolicy) -> Result<bo
     Ok(merged)
 }
 
-/// Moves everything into the lake and removes the live folder: the session has ended.
-pub(crate) fn finish(home: &Home, id: &SessionId, policy: MergePolicy) -> Result<(), StorageError> {
+/// Moves everything into the lake, drops what was deleted and removes the live folder: the session has ended.
+/// Returns how many messages went with deleted exchanges.
+pub(crate) fn finish(home: &Home, id: &SessionId, policy: MergePolicy) -> Result<u64, StorageError> {
     sweep(home, id)?;
     for table in Table::ALL {
         loop {
@@ -75,7 +79,9 @@ pub(crate) fn finish(home: &Home, id: &SessionId, policy: MergePolicy) -> Result
             merge_parts(home, id, table, oldest(&live, policy), Purpose::Lake)?;
         }
     }
-    files::remove_dir_all(&home.live_dir(id))
+    let messages = drop_deleted(home, id)?;
+    files::remove_dir_all(&home.live_dir(id))?;
+    Ok(messages)
 }
 
 /// Removes what a dead writer left unfinished.

@@ -2,7 +2,7 @@
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
-    datatypes::{Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type},
+    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type},
     error::ArrowError,
 };
 use bytes::Bytes;
@@ -79,7 +79,7 @@ macro_rules! primitive_cells {
         }
     )*};
 }
-primitive_cells!(u16 as UInt16Type, u32 as UInt32Type, u64 as UInt64Type,);
+primitive_cells!(u16 as UInt16Type, u32 as UInt32Type, u64 as UInt64Type, i64 as Int64Type,);
 
 impl Cell for Timestamp {
     fn read(column: &ArrayRef, row: usize) -> Result<Self, ArrowError> {

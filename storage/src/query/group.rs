@@ -60,6 +60,8 @@ group_by! {
     Type = "type" "type" Some(Dimension::Type),
     /// Status code.
     Status = "status" "status" Some(Dimension::Status),
+    /// Class of status codes: `2xx`.
+    StatusClass = "status_class" "status" Some(Dimension::Status),
     /// Group of media types.
     Category = "category" "category" Some(Dimension::Category),
     /// Path with ids replaced.
@@ -92,6 +94,14 @@ impl GroupBy {
     pub(crate) fn key(text: &str) -> &str {
         if text.is_empty() { NONE } else { text }
     }
+
+    /// A key of a summary's dimension as a key of this group.
+    pub(crate) fn summary_key(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::StatusClass => text.parse().map_or(Cow::Borrowed(NONE), |status| Cow::Owned(status_class(status))),
+            _ => Cow::Borrowed(Self::key(text)),
+        }
+    }
 }
 
 impl fmt::Display for GroupBy {
@@ -115,6 +125,10 @@ impl Serialize for GroupBy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
+}
+
+fn status_class(status: u64) -> String {
+    format!("{}xx", status / 100)
 }
 
 /// Columns every count needs.
@@ -238,40 +252,57 @@ impl Counts {
 
     /// Counts rows by the values of a column.
     pub(crate) fn add_by(&mut self, by: GroupBy, batch: &RecordBatch, measures: &[Measure]) -> Result<(), ArrowError> {
+        self.each_key(by, batch, measures, Self::add)
+    }
+
+    /// Hands the key of each row to `each`.
+    #[inline]
+    fn each_key(
+        &mut self,
+        by: GroupBy,
+        batch: &RecordBatch,
+        measures: &[Measure],
+        mut each: impl FnMut(&mut Self, u32, &Measure),
+    ) -> Result<(), ArrowError> {
         match by {
-            GroupBy::Status | GroupBy::Port => {
+            GroupBy::Status | GroupBy::Port | GroupBy::StatusClass => {
                 let numbers = typed(batch, by.column(), |column| column.as_primitive_opt::<UInt16Type>())?;
-                let number = |row: usize| numbers.is_valid(row).then(|| u64::from(numbers.value(row)));
-                self.add_numbers(measures, number, |number| number.to_string());
+                let unit = if by == GroupBy::StatusClass { 100 } else { 1 };
+                let number = |row: usize| numbers.is_valid(row).then(|| u64::from(numbers.value(row)) / unit);
+                let text = |number: u64| if unit == 1 { number.to_string() } else { status_class(number * unit) };
+                self.each_number(measures, number, text, each);
             }
             GroupBy::Hour | GroupBy::Minute => {
                 let unit = if by == GroupBy::Hour { 3_600_000_000 } else { 60_000_000 };
                 let times = typed(batch, by.column(), |column| column.as_primitive_opt::<TimestampMicrosecondType>())?;
                 let number = |row: usize| Some(times.value(row).div_euclid(unit).cast_unsigned());
-                self.add_numbers(measures, number, |number| {
+                let text = |number: u64| {
                     let text = Timestamp(number.cast_signed().saturating_mul(unit)).to_string();
                     // 2026-01-31T12:00:00.000000Z without seconds.
                     text.get(..16).map_or_else(|| text.clone(), |minute| format!("{minute}Z"))
-                });
+                };
+                self.each_number(measures, number, text, each);
             }
             GroupBy::Error => {
                 let texts = typed(batch, by.column(), |column| column.as_string_opt::<i32>())?;
                 for measure in measures {
                     let row = measure.row as usize;
                     let key = self.key(if texts.is_valid(row) { GroupBy::key(texts.value(row)) } else { NONE });
-                    self.add(key, measure);
+                    each(self, key, measure);
                 }
             }
-            _ => self.add_words(by, batch, measures)?,
+            _ => self.each_word(by, batch, measures, each)?,
         }
         Ok(())
     }
 
-    fn add_numbers(
+    #[inline]
+    fn each_number(
         &mut self,
         measures: &[Measure],
         number: impl Fn(usize) -> Option<u64>,
         text: impl Fn(u64) -> String,
+        mut each: impl FnMut(&mut Self, u32, &Measure),
     ) {
         // Neighbours are often alike.
         let mut last: Option<(Option<u64>, u32)> = None;
@@ -292,11 +323,18 @@ impl Counts {
                 },
             };
             last = Some((number, key));
-            self.add(key, measure);
+            each(self, key, measure);
         }
     }
 
-    fn add_words(&mut self, by: GroupBy, batch: &RecordBatch, measures: &[Measure]) -> Result<(), ArrowError> {
+    #[inline]
+    fn each_word(
+        &mut self,
+        by: GroupBy,
+        batch: &RecordBatch,
+        measures: &[Measure],
+        mut each: impl FnMut(&mut Self, u32, &Measure),
+    ) -> Result<(), ArrowError> {
         let words = typed(batch, by.column(), |column| column.as_dictionary_opt::<Int32Type>())?;
         let values = words
             .values()
@@ -319,7 +357,7 @@ impl Counts {
                 }
                 known[word]
             };
-            self.add(key, measure);
+            each(self, key, measure);
         }
         self.dictionary = Some((Arc::clone(words.values()), known));
         Ok(())
@@ -350,6 +388,85 @@ impl Counts {
             };
             merge_key(groups, Cow::Owned(text.into()), &totals);
         }
+    }
+}
+
+/// Stands between the keys of groups that are crossed; no column holds it but in hostile rows.
+pub(crate) const CROSS: char = '\u{1f}';
+
+/// Counts by the values of several columns together.
+#[derive(Debug, Default)]
+pub(crate) struct Crossed {
+    /// Of each column: the numbers of its keys.
+    columns: Vec<Counts>,
+    texts: Vec<Vec<Box<str>>>,
+    /// Keys of the first columns together, and of the next one, to the key of all of them.
+    pairs: Vec<FxHashMap<(u32, u32), u32>>,
+    counts: Counts,
+}
+
+impl Crossed {
+    /// Counts rows by the values of these columns together.
+    pub(crate) fn add_by(
+        &mut self,
+        by: &[GroupBy],
+        batch: &RecordBatch,
+        measures: &[Measure],
+    ) -> Result<(), ArrowError> {
+        self.columns.resize_with(by.len(), Counts::default);
+        self.texts.resize_with(by.len(), Vec::new);
+        self.pairs.resize_with(by.len(), FxHashMap::default);
+        let mut keys: Vec<Vec<u32>> = Vec::with_capacity(by.len());
+        for (column, by) in self.columns.iter_mut().zip(by) {
+            let mut of_column = Vec::with_capacity(measures.len());
+            column.each_key(*by, batch, measures, |_, key, _| of_column.push(key))?;
+            keys.push(of_column);
+        }
+        for (column, texts) in self.columns.iter().zip(&mut self.texts) {
+            if texts.len() < column.keys.len() {
+                texts.resize(column.keys.len(), Box::default());
+                column.keys.iter().for_each(|(text, key)| texts[*key as usize].clone_from(text));
+            }
+        }
+        for (row, measure) in measures.iter().enumerate() {
+            let mut whole = 0;
+            for (column, of_column) in keys.iter().enumerate() {
+                let next = self.pairs[column].len() as u32;
+                let pair = (whole, of_column[row]);
+                let is_last = column + 1 == keys.len();
+                whole = match self.pairs[column].get(&pair) {
+                    Some(known) => *known,
+                    None if is_last => {
+                        let text = self.text(&keys, row);
+                        let key = self.counts.key(&text);
+                        self.pairs[column].insert(pair, key);
+                        key
+                    }
+                    None => {
+                        self.pairs[column].insert(pair, next);
+                        next
+                    }
+                };
+            }
+            self.counts.add(whole, measure);
+        }
+        Ok(())
+    }
+
+    fn text(&self, keys: &[Vec<u32>], row: usize) -> String {
+        let mut text = String::new();
+        for (column, of_column) in keys.iter().enumerate() {
+            if column > 0 {
+                text.push(CROSS);
+            }
+            text.push_str(&self.texts[column][of_column[row] as usize]);
+        }
+        text
+    }
+
+    /// Adds what was counted to `groups`.
+    pub(crate) fn merge_into(self, groups: &mut Groups) {
+        self.counts.merge_into(groups);
     }
 }
 

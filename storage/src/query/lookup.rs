@@ -8,6 +8,7 @@ use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::Parq
 
 use super::{
     cell::cell,
+    devices::each_connection,
     file::{OpenPart, guarded},
     prune::may_hold,
     rows::{ConnectionRow, MessageRow},
@@ -103,8 +104,22 @@ fn body_in(part: &OpenPart, group: usize, hash: &[u8; 32]) -> Result<Option<Stor
     }
 }
 
-/// The messages of an exchange in the order of their times.
+/// Messages of one exchange held at once, and connections.
+const MOST_ROWS: usize = 100_000;
+
+fn warnings(source: &Source, rows: usize, what: &str) -> Vec<String> {
+    let mut warnings = source.warnings.clone();
+    if rows >= MOST_ROWS {
+        warnings.push(format!("only the first {MOST_ROWS} {what} are listed; the table in the lake has all of them"));
+    }
+    warnings
+}
+
+/// The messages of an exchange in the order of their times, so many as may be held at once.
 pub(crate) fn messages(source: &mut Source, exchange: u64) -> Result<Listing<MessageRow>, StorageError> {
+    if source.tombstones.exchanges.contains(exchange) {
+        return Ok(Listing { rows: Vec::new(), warnings: Vec::new() });
+    }
     let mut rows = source.run(|source| {
         let mut rows = Vec::new();
         for unit in source.units() {
@@ -116,8 +131,9 @@ pub(crate) fn messages(source: &mut Source, exchange: u64) -> Result<Listing<Mes
         }
         Ok(rows)
     })?;
+    let warnings = warnings(source, rows.len(), "messages");
     rows.sort_by_key(|message: &MessageRow| message.at);
-    Ok(Listing { rows, warnings: source.warnings.clone() })
+    Ok(Listing { rows, warnings })
 }
 
 fn messages_in(part: &OpenPart, group: usize, exchange: u64, into: &mut Vec<MessageRow>) -> Result<(), ParquetError> {
@@ -133,6 +149,7 @@ fn messages_in(part: &OpenPart, group: usize, exchange: u64, into: &mut Vec<Mess
         wanted.extend(rows.map(|(row, _)| first + row));
         first += batch.num_rows();
     }
+    wanted.truncate(MOST_ROWS.saturating_sub(into.len()));
     if wanted.is_empty() {
         return Ok(());
     }
@@ -146,24 +163,16 @@ fn messages_in(part: &OpenPart, group: usize, exchange: u64, into: &mut Vec<Mess
     Ok(())
 }
 
-/// All connections in the order they were recorded.
+/// The connections in the order they were recorded, so many as may be held at once.
 pub(crate) fn connections(source: &mut Source) -> Result<Listing<ConnectionRow>, StorageError> {
     let rows = source.run(|source| {
         let mut rows = Vec::new();
-        for unit in source.units() {
-            let part = &source.parts[unit.part];
-            guarded(|| {
-                for batch in read(part, unit.group, &ConnectionRow::columns(), None)? {
-                    let batch = batch?;
-                    for row in 0..batch.num_rows() {
-                        rows.push(ConnectionRow::read(&batch, row)?);
-                    }
-                }
-                Ok(())
-            })
-            .map_err(|error| (unit.part, part.error(error)))?;
-        }
+        each_connection(source, |row| {
+            rows.push(row);
+            Ok(rows.len() < MOST_ROWS)
+        })?;
         Ok(rows)
     })?;
-    Ok(Listing { rows, warnings: source.warnings.clone() })
+    let warnings = warnings(source, rows.len(), "connections");
+    Ok(Listing { rows, warnings })
 }

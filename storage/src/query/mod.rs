@@ -8,32 +8,49 @@
 //! - [`evaluate`]: the filter language over columns; [`prune`]: over statistics.
 //! - [`file`], [`source`]: parts opened for many threads, and work over their row groups.
 //! - [`scan`]: the matching rows of one row group.
-//! - [`group`] → [`overview`]; [`top`] → [`requests`]; [`lookup`]: by key in the other tables.
+//! - [`group`] → [`overview`]; [`top`], [`seek`] → [`requests`]; [`lookup`]: by key in the other tables.
+//! - [`compare`]: two sessions. [`bodies`]: text inside bodies; [`cookies`], [`devices`]: gathered over all rows.
 
+mod bodies;
 pub mod cell;
+mod chosen;
+pub mod compare;
+pub mod cookies;
+pub mod devices;
 pub mod evaluate;
-mod file;
+pub(crate) mod file;
 pub mod group;
 pub mod lookup;
 pub mod overview;
 pub mod prune;
 pub mod requests;
 pub mod rows;
-mod scan;
-mod source;
+pub(crate) mod scan;
+mod seek;
+pub(crate) mod source;
 pub mod top;
 
 pub use cell::{HashHex, HeaderLine};
+pub use compare::{Changes, CompareQuery, Comparison};
+pub use cookies::{CookieQuery, CookieRow};
+pub use devices::DeviceRow;
 pub use group::GroupBy;
 pub use lookup::{Listing, StoredBody};
 pub use overview::{Group, Overview, OverviewQuery};
 pub use requests::{Requests, RequestsQuery};
 pub use rows::{ConnectionRow, Cookie, ExchangeRow, MessageRow};
 pub use top::Sort;
-use weir_engine::filter::{Column, Comparison, Expr, Field, Literal};
+use weir_engine::filter::{self, Column, Expr, Field, Literal};
 
 use self::source::Source;
-use crate::{error::StorageError, home::Home, schema::Table, session::SessionEntry};
+use crate::{
+    deletion::Deleted,
+    error::StorageError,
+    home::Home,
+    schema::Table,
+    session::SessionEntry,
+    tombstones::{CookieKey, Ids},
+};
 
 /// A session opened for reading. Each query sees what was flushed when it began.
 #[derive(Debug, Clone)]
@@ -55,7 +72,7 @@ impl Session {
         &self.entry
     }
 
-    fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
+    pub(crate) fn source(&self, table: Table, page_index: bool) -> Result<Source, StorageError> {
         Source::open(&self.home, &self.entry.id, table, page_index)
     }
 
@@ -72,7 +89,16 @@ impl Session {
     /// # Errors
     /// [`StorageError`] when the parts cannot be listed; damaged ones are warnings of the answer.
     pub fn requests(&self, query: &RequestsQuery) -> Result<Requests, StorageError> {
-        Requests::new(self.source(Table::Exchanges, true)?, query)
+        let pattern = if query.search_bodies { query.pattern()? } else { None };
+        let (mut bodies, mut warnings) = (None, Vec::new());
+        if let Some(pattern) = pattern {
+            let mut source = self.source(Table::Bodies, false)?;
+            bodies = Some(bodies::holding(&mut source, &pattern)?);
+            warnings = source.warnings;
+        }
+        let mut source = self.source(Table::Exchanges, true)?;
+        source.warnings.append(&mut warnings);
+        Requests::new(source, query, bodies)
     }
 
     /// One exchange by its id; `None` when there is none (or it stood in a damaged part).
@@ -80,7 +106,8 @@ impl Session {
     /// # Errors
     /// [`StorageError`] when the parts cannot be listed.
     pub fn exchange(&self, id: u64) -> Result<Option<ExchangeRow>, StorageError> {
-        let is_it = Expr::Compare(Field::Column(Column::Id), Comparison::Equal, Literal::Integer(i128::from(id)));
+        let is_it =
+            Expr::Compare(Field::Column(Column::Id), filter::Comparison::Equal, Literal::Integer(i128::from(id)));
         let query = RequestsQuery { filter: Some(is_it), limit: Some(1), ..RequestsQuery::default() };
         Ok(self.requests(&query)?.next())
     }
@@ -93,7 +120,7 @@ impl Session {
         lookup::body(&mut self.source(Table::Bodies, true)?, hash)
     }
 
-    /// The messages of an exchange in the order of their times.
+    /// The messages of an exchange in the order of their times; a hundred thousand at most, with a warning.
     ///
     /// # Errors
     /// [`StorageError`] when the parts cannot be listed.
@@ -101,11 +128,47 @@ impl Session {
         lookup::messages(&mut self.source(Table::Messages, true)?, exchange)
     }
 
-    /// All connections in the order they were recorded.
+    /// The connections in the order they were recorded; a hundred thousand at most, with a warning.
     ///
     /// # Errors
     /// [`StorageError`] when the parts cannot be listed.
     pub fn connections(&self) -> Result<Listing<ConnectionRow>, StorageError> {
         lookup::connections(&mut self.source(Table::Connections, false)?)
+    }
+
+    /// The cookies that a query finds, by domain, name and path.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn cookies(&self, query: &CookieQuery) -> Result<Listing<CookieRow>, StorageError> {
+        cookies::cookies(&mut self.source(Table::Cookies, false)?, query)
+    }
+
+    /// The devices, the one seen last first.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the parts cannot be listed.
+    pub fn devices(&self) -> Result<Listing<DeviceRow>, StorageError> {
+        devices::devices(&mut self.source(Table::Exchanges, false)?, &mut self.source(Table::Connections, false)?)
+    }
+
+    /// The names of header fields of requests and of responses, lower case.
+    pub(crate) fn header_names(&self, filter: Option<&Expr>) -> Result<compare::HeaderNames, StorageError> {
+        compare::header_names(&mut self.source(Table::Exchanges, false)?, filter)
+    }
+
+    /// The home it lies in.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Ids and sizes of the requests that meet a condition.
+    pub(crate) fn chosen(&self, filter: &Expr) -> Result<(Ids, Deleted), StorageError> {
+        chosen::chosen(&mut self.source(Table::Exchanges, false)?, filter)
+    }
+
+    /// The keys of all rows of the cookies that a query finds, and how many cookies these are.
+    pub(crate) fn cookie_keys(&self, query: &CookieQuery) -> Result<(Vec<CookieKey>, u64), StorageError> {
+        cookies::keys(&mut self.source(Table::Cookies, false)?, query)
     }
 }

@@ -129,12 +129,14 @@ fn statistics_of<'a>(column: &str, group: &'a RowGroupMetaData) -> Option<&'a St
 
 /// Whether an unsigned 64-bit column of any table might hold `number` in a row group.
 pub(crate) fn may_hold(column: &str, number: u64, group: &RowGroupMetaData) -> bool {
+    range_of(column, group).is_none_or(|(low, high)| (low..=high).contains(&number))
+}
+
+/// Least and greatest value of an unsigned 64-bit column of any table in a row group, when known.
+pub(crate) fn range_of(column: &str, group: &RowGroupMetaData) -> Option<(u64, u64)> {
     let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-    let Some(statistics) = statistics_of(column, group) else { return true };
-    match (bound(statistics.min_bytes_opt()), bound(statistics.max_bytes_opt())) {
-        (Some(low), Some(high)) => (low..=high).contains(&number),
-        _ => true,
-    }
+    let statistics = statistics_of(column, group)?;
+    Some((bound(statistics.min_bytes_opt())?, bound(statistics.max_bytes_opt())?))
 }
 
 /// Least and greatest value of a numeric column in a row group, when known.

@@ -1,26 +1,36 @@
 //! The requests of a session: filtered, searched, ordered, page by page.
 //!
 //! Each page is found by its keys alone ([`top`]), then its rows are read whole, some thousand at a
-//! time. So memory is bounded however many rows there are, and a short page reads few row groups.
+//! time. So memory is bounded however many rows there are, and a short page reads few row groups. A page far down
+//! is [sought](super::seek) first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use arrow::error::ArrowError;
 use weir_engine::filter::{Expr, LikePattern};
 
 use super::{
+    bodies::Hashes,
     file::{OpenPart, guarded},
     rows::ExchangeRow,
     scan::{Condition, read, selection},
+    seek::seek,
     source::Source,
-    top::{Ranked, Sort, top},
+    top::{Ranked, Sort, Within, top},
 };
 use crate::error::StorageError;
 
 /// Keys held at once.
 const MAX_KEYS: usize = 256 * 1024;
+/// Rows skipped at least for a page to be sought rather than counted to.
+const FAR: usize = 8 * 1024;
 /// Rows held at once.
 const MAX_ROWS: usize = 4096;
+/// Bytes of them, about: rows with large headers come in smaller lots.
+const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// Which requests, in which order.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +39,8 @@ pub struct RequestsQuery {
     pub filter: Option<Expr>,
     /// Those with this text in the URL or a header line, without regard to case.
     pub search: Option<String>,
+    /// Whether `search` looks into bodies too, decoded.
+    pub search_bodies: bool,
     /// In this order; by default by id.
     pub sort: Sort,
     /// At most so many; `None`: all.
@@ -38,15 +50,12 @@ pub struct RequestsQuery {
 }
 
 impl RequestsQuery {
-    /// The condition it means.
-    pub(crate) fn condition(&self) -> Result<Condition, StorageError> {
-        let search = match self.search.as_deref() {
-            None | Some("") => None,
-            Some(text) => Some(LikePattern::containing(text, true).map_err(|problem| {
-                StorageError::Arrow(ArrowError::InvalidArgumentError(format!("the search text: {problem}")))
-            })?),
-        };
-        Ok(Condition { filter: self.filter.clone(), search })
+    /// The text to search for.
+    pub(crate) fn pattern(&self) -> Result<Option<LikePattern>, StorageError> {
+        let Some(text) = self.search.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        LikePattern::containing(text, true).map(Some).map_err(|problem| {
+            StorageError::Arrow(ArrowError::InvalidArgumentError(format!("the search text: {problem}")))
+        })
     }
 }
 
@@ -63,6 +72,8 @@ pub struct Requests {
     left: usize,
     /// The last key of the pass before.
     after: Option<Ranked>,
+    /// Where to look.
+    within: Within,
     is_last_pass: bool,
     keys: VecDeque<Ranked>,
     rows: VecDeque<ExchangeRow>,
@@ -70,14 +81,21 @@ pub struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(source: Source, query: &RequestsQuery) -> Result<Self, StorageError> {
+    /// `bodies`: those that hold the text of the search, when it looks into them.
+    pub(crate) fn new(source: Source, query: &RequestsQuery, bodies: Option<Hashes>) -> Result<Self, StorageError> {
         Ok(Self {
+            condition: Condition {
+                filter: query.filter.clone(),
+                search: query.pattern()?,
+                bodies: bodies.map(Arc::new),
+                deleted: source.deleted(),
+            },
             source,
-            condition: query.condition()?,
             sort: query.sort,
             skip: query.offset,
             left: query.limit.unwrap_or(usize::MAX),
             after: None,
+            within: Within::default(),
             is_last_pass: false,
             keys: VecDeque::new(),
             rows: VecDeque::new(),
@@ -97,6 +115,11 @@ impl Requests {
         self.error.as_ref()
     }
 
+    /// Takes the error out, to pass it on.
+    pub(crate) fn take_error(&mut self) -> Option<StorageError> {
+        self.error.take()
+    }
+
     fn fill(&mut self) -> Result<(), StorageError> {
         while self.rows.is_empty() && self.left > 0 {
             if self.keys.is_empty() {
@@ -105,7 +128,7 @@ impl Requests {
                 }
                 self.next_pass()?;
             }
-            let count = self.keys.len().min(MAX_ROWS).min(self.left);
+            let count = self.keys.len().min(self.rows_at_once()).min(self.left);
             let chunk: Vec<Ranked> = self.keys.drain(..count).collect();
             self.fetch(&chunk);
             self.left -= self.rows.len().min(self.left);
@@ -113,10 +136,36 @@ impl Requests {
         Ok(())
     }
 
+    /// Rows that fit into memory, judged by the mean size of a row where the next one lies.
+    fn rows_at_once(&self) -> usize {
+        let Some(key) = self.keys.front() else { return MAX_ROWS };
+        let group = self.source.parts[key.part].metadata.metadata().row_group(key.group);
+        let rows = usize::try_from(group.num_rows()).unwrap_or(1).max(1);
+        let mean = usize::try_from(group.total_byte_size()).unwrap_or(0) / rows;
+        (MAX_ROW_BYTES / mean.max(1)).clamp(1, MAX_ROWS)
+    }
+
     fn next_pass(&mut self) -> Result<(), StorageError> {
-        let room = self.skip.saturating_add(self.left).clamp(1, MAX_KEYS);
-        let (condition, sort, after) = (&self.condition, self.sort, self.after.as_ref());
-        let found = self.source.run(|source| top(source, condition, sort, after, room))?;
+        if self.after.is_none() && self.skip >= FAR {
+            let (condition, sort, skip, left) = (&self.condition, self.sort, self.skip, self.left);
+            let plan = self.source.run(|source| seek(source, condition, sort, skip, left, MAX_KEYS))?;
+            if plan.is_empty {
+                self.is_last_pass = true;
+                return Ok(());
+            }
+            (self.within, self.skip) = (plan.within, plan.skip);
+        }
+        let far_end = self.within.from_end;
+        let room = if far_end { self.skip } else { self.skip.saturating_add(self.left).clamp(1, MAX_KEYS) };
+        let (condition, sort, after, within) = (&self.condition, self.sort, self.after.as_ref(), &self.within);
+        let found = self.source.run(|source| top(source, condition, sort, after, room, within))?;
+        if far_end {
+            // All rows from the page on were kept: those of the page are the first of them.
+            self.is_last_pass = true;
+            self.skip = 0;
+            self.keys.extend(found);
+            return Ok(());
+        }
         self.is_last_pass = found.len() < room;
         self.after = found.last().cloned().or(self.after.take());
         let skipped = self.skip.min(found.len());

@@ -213,6 +213,44 @@ row! {
     }
 }
 
+row! {
+    /// What a flush saw of a cookie: the columns of `cookies`.
+    pub struct SeenCookie {
+        /// Exchange that sent or set it, the last of the flush.
+        exchange / "exchange": u64,
+        /// First seen.
+        at / "at": Timestamp,
+        /// `sent` or `received`.
+        direction / "direction": String,
+        /// Host or domain it is for; of one that was sent, the host it was sent to.
+        domain / "domain": String,
+        /// Path it is for.
+        path / "path": String,
+        /// Its name.
+        name / "name": String,
+        /// Its value.
+        value / "value": String,
+        /// When it ends.
+        expires / "expires": Option<Timestamp>,
+        /// `Max-Age` as sent.
+        max_age_s / "max_age_s": Option<i64>,
+        /// Only over TLS.
+        secure / "secure": bool,
+        /// Not for scripts.
+        http_only / "http_only": bool,
+        /// `Strict`, `Lax`, `None`.
+        same_site / "same_site": Option<String>,
+        /// For that host alone; not known of one that was sent.
+        host_only / "host_only": Option<bool>,
+        /// Last seen.
+        last_seen / "last_seen": Timestamp,
+        /// How often.
+        count / "count": u64,
+        /// Why a browser would not keep it.
+        refused / "refused": Option<String>,
+    }
+}
+
 /// A cookie in the headers of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cookie {

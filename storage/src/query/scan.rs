@@ -4,12 +4,13 @@
 //! a condition has both, the cheap part is decided first and the dear columns are read only for the
 //! rows that are left (late materialisation).
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
     buffer::BooleanBuffer,
     compute::kernels::boolean::and_kleene,
+    datatypes::UInt64Type,
     error::ArrowError,
 };
 use parquet::{
@@ -22,10 +23,12 @@ use parquet::{
 use weir_engine::filter::{Column, Expr, Field, LikePattern};
 
 use super::{
+    bodies::Hashes,
     evaluate::{evaluate, header_columns},
     file::{OpenPart, guarded},
-    prune::may_match,
+    prune::{may_match, range_of},
 };
+use crate::tombstones::Ids;
 
 /// Rows a batch at most.
 pub(crate) const BATCH_ROWS: usize = 32 * 1024;
@@ -37,12 +40,49 @@ pub(crate) struct Condition {
     pub(crate) filter: Option<Expr>,
     /// Found in the URL or in any header line, without regard to case.
     pub(crate) search: Option<LikePattern>,
+    /// Bodies that hold the text of `search`: exchanges that carry one of them meet it too.
+    pub(crate) bodies: Option<Arc<Hashes>>,
+    /// Exchanges that are deleted.
+    pub(crate) deleted: Option<Arc<Ids>>,
 }
 
 impl Condition {
     /// Whether every row meets it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.filter.is_none() && self.search.is_none()
+        self.filter.is_none() && self.search.is_none() && self.deleted.is_none()
+    }
+
+    /// Whether every row of a part meets it, as far as its footer tells.
+    pub(crate) fn takes_all_of(&self, part: &OpenPart) -> bool {
+        let groups = 0..part.metadata.metadata().num_row_groups();
+        groups.into_iter().all(|group| self.takes_all_of_group(part, group))
+    }
+
+    /// Whether every row of a row group meets it.
+    pub(crate) fn takes_all_of_group(&self, part: &OpenPart, group: usize) -> bool {
+        self.filter.is_none() && self.search.is_none() && !self.has_deleted(part, group)
+    }
+
+    /// Whether deciding it needs no column.
+    pub(crate) fn reads_nothing(&self) -> bool {
+        self.columns().is_empty()
+    }
+
+    /// Whether a row of this group might be deleted.
+    fn has_deleted(&self, part: &OpenPart, group: usize) -> bool {
+        self.deleted.as_ref().is_some_and(|ids| {
+            range_of("id", part.metadata.metadata().row_group(group))
+                .is_none_or(|(low, high)| ids.intersects(low, high))
+        })
+    }
+
+    /// What is to be decided of a row group: where none of its rows is deleted, not whether they are.
+    fn of_group(&self, part: &OpenPart, group: usize) -> Self {
+        let mut condition = self.clone();
+        if !self.has_deleted(part, group) {
+            condition.deleted = None;
+        }
+        condition
     }
 
     /// Whether a row of this group might meet it.
@@ -64,11 +104,14 @@ impl Condition {
         };
         let (dear, cheap): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|part| part.fields().into_iter().any(is_dear));
-        if cheap.is_empty() || !self.is_dear() {
+        if (cheap.is_empty() && self.deleted.is_none()) || !self.is_dear() {
             return (None, self.clone());
         }
         let filter = |parts: Vec<Expr>| (!parts.is_empty()).then(|| Expr::all(parts));
-        (Some(Self { filter: filter(cheap), search: None }), Self { filter: filter(dear), search: self.search.clone() })
+        (
+            Some(Self { filter: filter(cheap), deleted: self.deleted.clone(), ..Self::default() }),
+            Self { filter: filter(dear), deleted: None, ..self.clone() },
+        )
     }
 
     fn columns(&self) -> BTreeSet<&'static str> {
@@ -82,6 +125,12 @@ impl Condition {
         if self.search.is_some() {
             columns.extend(["url", "request_headers", "response_headers"]);
         }
+        if self.bodies.is_some() {
+            columns.extend(["request_body", "response_body"]);
+        }
+        if self.deleted.is_some() {
+            columns.insert("id");
+        }
         columns
     }
 
@@ -92,7 +141,15 @@ impl Condition {
             None => BooleanArray::new(BooleanBuffer::new_set(batch.num_rows()), None),
         };
         if let Some(search) = &self.search {
-            mask = and_kleene(&mask, &found(search, batch)?)?;
+            mask = and_kleene(&mask, &found(search, self.bodies.as_deref(), batch)?)?;
+        }
+        if let Some(deleted) = &self.deleted {
+            let ids = batch
+                .column_by_name("id")
+                .and_then(|column| column.as_primitive_opt::<UInt64Type>())
+                .ok_or_else(|| ArrowError::SchemaError("there is no column id".to_owned()))?;
+            let stays = BooleanBuffer::collect_bool(ids.len(), |row| !deleted.contains(ids.value(row)));
+            mask = and_kleene(&mask, &BooleanArray::new(stays, None))?;
         }
         Ok(match mask.nulls() {
             Some(nulls) => mask.values() & nulls.inner(),
@@ -118,7 +175,7 @@ fn is_dear(field: &Field) -> bool {
 }
 
 /// The rows of a batch whose URL or header lines hold the text.
-fn found(search: &LikePattern, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+fn found(search: &LikePattern, bodies: Option<&Hashes>, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
     let column = |name: &str| -> Result<&ArrayRef, ArrowError> {
         batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("there is no column {name}")))
     };
@@ -134,6 +191,15 @@ fn found(search: &LikePattern, batch: &RecordBatch) -> Result<BooleanArray, Arro
                 .any(|line| search.is_match(values.value(line)) || search.is_match(names.value(line)));
         }
     }
+    for name in bodies.iter().flat_map(|_| ["request_body", "response_body"]) {
+        let hashes = column(name)?
+            .as_fixed_size_binary_opt()
+            .ok_or_else(|| ArrowError::SchemaError(format!("column {name} is not of hashes")))?;
+        for (row, found) in found.iter_mut().enumerate().filter(|(row, found)| !**found && hashes.is_valid(*row)) {
+            let hash = <&[u8; 32]>::try_from(hashes.value(row));
+            *found = hash.is_ok_and(|hash| bodies.is_some_and(|bodies| bodies.contains(hash)));
+        }
+    }
     Ok(found.into())
 }
 
@@ -144,9 +210,20 @@ pub(crate) fn read(
     columns: &BTreeSet<&'static str>,
     selection: Option<RowSelection>,
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
+    read_some(part, group, columns, selection, BATCH_ROWS)
+}
+
+/// As [`read`], so many rows a batch at most.
+pub(crate) fn read_some(
+    part: &OpenPart,
+    group: usize,
+    columns: &BTreeSet<&'static str>,
+    selection: Option<RowSelection>,
+    batch_rows: usize,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
     let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(part.file.clone(), part.metadata.clone());
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    builder = builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(BATCH_ROWS);
+    builder = builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(batch_rows);
     if let Some(selection) = selection {
         builder = builder.with_row_selection(selection);
     }
@@ -207,7 +284,7 @@ pub(crate) fn scan(
         return Ok(());
     }
     guarded(|| {
-        let (cheap, rest) = condition.split();
+        let (cheap, rest) = condition.of_group(part, group).split();
         let total = usize::try_from(part.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
         let mut left: Option<Vec<u32>> = None;
         if let Some(cheap) = cheap {

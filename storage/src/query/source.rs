@@ -7,17 +7,28 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::file::OpenPart;
-use crate::{error::StorageError, home::Home, parts, parts::Part, schema::Table, session::SessionId};
+use crate::{
+    error::StorageError,
+    home::Home,
+    parts,
+    parts::Part,
+    schema::Table,
+    session::SessionId,
+    tombstones::{Ids, Tombstones},
+};
 
 /// An error, and the place in [`Source::parts`] of the part it is about.
 pub(crate) type PartError = (usize, StorageError);
 
 /// One row group of one part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Unit {
     /// Place of the part.
     pub(crate) part: usize,
@@ -34,17 +45,30 @@ pub(crate) struct Source {
     damaged: BTreeSet<usize>,
     /// What could not be read, as sentences.
     pub(crate) warnings: Vec<String>,
+    /// What is deleted but still in the parts.
+    pub(crate) tombstones: Tombstones,
 }
 
 impl Source {
     /// Opens all parts of a table.
     pub(crate) fn open(home: &Home, id: &SessionId, table: Table, page_index: bool) -> Result<Self, StorageError> {
-        Ok(Self::from_files(parts::open_parts(home, id, table)?, page_index))
+        // First what is deleted: a merge removes that after it has rewritten the parts.
+        let tombstones = Tombstones::load(home, id)?;
+        Ok(Self { tombstones, ..Self::from_files(parts::open_parts(home, id, table)?, page_index) })
+    }
+
+    /// Ids of exchanges to be left out, when there are any.
+    pub(crate) fn deleted(&self) -> Option<Arc<Ids>> {
+        (!self.tombstones.exchanges.is_empty()).then(|| Arc::clone(&self.tombstones.exchanges))
     }
 
     fn from_files(files: Vec<(Part, File)>, page_index: bool) -> Self {
-        let mut source =
-            Self { parts: Vec::with_capacity(files.len()), damaged: BTreeSet::new(), warnings: Vec::new() };
+        let mut source = Self {
+            parts: Vec::with_capacity(files.len()),
+            damaged: BTreeSet::new(),
+            warnings: Vec::new(),
+            tombstones: Tombstones::default(),
+        };
         for (part, file) in files {
             match OpenPart::open(part, file, page_index) {
                 Ok(part) => source.parts.push(part),

@@ -1,11 +1,12 @@
 //! The first rows in an order, found in bounded memory: their keys and places only.
 //!
 //! A pass keeps the best `room` keys past a bound; the next pass starts from the last of them. Row
-//! groups whose statistics lie outside are not read.
+//! groups whose statistics lie outside are not read. A pass may also keep the last keys instead of the
+//! first, and look only where a page far down was [sought](super::seek).
 
 use std::{
     cmp::{Ordering, Reverse},
-    collections::{BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap, HashSet},
 };
 
 use arrow::{
@@ -60,34 +61,71 @@ pub(crate) struct Ranked {
 
 const SIGN: u64 = 1 << 63;
 
+/// Where to look, and from which end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Within {
+    /// Row groups that need not be looked at.
+    pub(crate) without: HashSet<Unit>,
+    /// Only keys in these buckets of a histogram.
+    pub(crate) buckets: Option<(u32, u32)>,
+    /// The last rows rather than the first.
+    pub(crate) from_end: bool,
+}
+
 /// A pass over the row groups.
 #[derive(Debug)]
 struct Pass<'a> {
     sort: Sort,
     after: Option<&'a Ranked>,
     room: usize,
+    within: &'a Within,
 }
 
-/// The first `room` rows that meet `condition` and come after `after`, in order.
+/// A row among those kept: the worst of them is the greatest.
+#[derive(Debug, PartialEq, Eq)]
+struct Kept {
+    ranked: Ranked,
+    from_end: bool,
+}
+
+impl Ord for Kept {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = self.ranked.cmp(&other.ranked);
+        if self.from_end { order.reverse() } else { order }
+    }
+}
+
+impl PartialOrd for Kept {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The first (or last) `room` rows that meet `condition` and come after `after`, in order.
 pub(crate) fn top(
     source: &Source,
     condition: &Condition,
     sort: Sort,
     after: Option<&Ranked>,
     room: usize,
+    within: &Within,
 ) -> Result<Vec<Ranked>, PartError> {
-    let pass = Pass { sort, after, room };
+    let pass = Pass { sort, after, room, within };
     let mut units: Vec<(Option<(u64, u64)>, Unit)> = source
         .units()
         .into_iter()
+        .filter(|unit| !within.without.contains(unit))
         .map(|unit| (pass.range(&source.parts[unit.part], unit.group), unit))
         .filter(|(range, _)| !pass.is_before(*range))
         .collect();
     // The best first, so that the others need not be read.
     units.sort_by_key(|(range, unit)| (range.map(|(low, _)| low), unit.part, unit.group));
+    if within.from_end {
+        units.reverse();
+    }
     let ordered: Vec<Unit> = units.iter().map(|(_, unit)| *unit).collect();
     let columns = BTreeSet::from([sort.column.name()]);
-    let heaps = on_all_cores(&ordered, BinaryHeap::new, |heap: &mut BinaryHeap<Ranked>, unit| {
+    let heaps = on_all_cores(&ordered, BinaryHeap::new, |heap: &mut BinaryHeap<Kept>, unit| {
         let part = &source.parts[unit.part];
         if pass.is_beyond(pass.range(part, unit.group), heap) {
             return Ok(());
@@ -108,8 +146,11 @@ pub(crate) fn top(
         })
         .map_err(|error| part.error(error))
     })?;
-    let mut rows: Vec<Ranked> = heaps.into_iter().flatten().collect();
+    let mut rows: Vec<Ranked> = heaps.into_iter().flatten().map(|kept| kept.ranked).collect();
     rows.sort_unstable();
+    if within.from_end {
+        rows.drain(..rows.len().saturating_sub(room));
+    }
     rows.truncate(room);
     Ok(rows)
 }
@@ -121,21 +162,28 @@ struct Place {
     row: usize,
 }
 
-impl Pass<'_> {
-    fn number(&self, number: u64) -> u64 {
-        if self.sort.descending { !number } else { number }
+impl Sort {
+    /// A number as it stands in this order: the least first.
+    fn number(self, number: u64) -> u64 {
+        if self.descending { !number } else { number }
     }
 
     /// The least and the greatest key of a row group without nulls, when known.
-    fn range(&self, part: &OpenPart, group: usize) -> Option<(u64, u64)> {
+    pub(crate) fn range(self, part: &OpenPart, group: usize) -> Option<(u64, u64)> {
         let group = part.metadata.metadata().row_group(group);
-        let (low, high) = number_bounds(self.sort.column, group)?;
-        let key = |bound: i128| match self.sort.column.kind() {
+        let (low, high) = number_bounds(self.column, group)?;
+        let key = |bound: i128| match self.column.kind() {
             ColumnKind::Timestamp => i64::try_from(bound).ok().map(|us| us.cast_unsigned() ^ SIGN),
             _ => u64::try_from(bound).ok(),
         };
         let (low, high) = (self.number(key(low)?), self.number(key(high)?));
         Some((low.min(high), low.max(high)))
+    }
+}
+
+impl Pass<'_> {
+    fn range(&self, part: &OpenPart, group: usize) -> Option<(u64, u64)> {
+        self.sort.range(part, group)
     }
 
     /// Whether all rows were handed out by an earlier pass. Nulls come last, so they may follow.
@@ -149,48 +197,77 @@ impl Pass<'_> {
     }
 
     /// Whether a full heap holds only better rows.
-    fn is_beyond(&self, range: Option<(u64, u64)>, heap: &BinaryHeap<Ranked>) -> bool {
-        match (range, heap.peek()) {
-            (Some((low, _)), Some(Ranked { key: Key::Number(worst), .. })) => heap.len() >= self.room && low > *worst,
-            _ => false,
+    fn is_beyond(&self, range: Option<(u64, u64)>, heap: &BinaryHeap<Kept>) -> bool {
+        let Some(Kept { ranked: Ranked { key: Key::Number(worst), .. }, .. }) = heap.peek() else { return false };
+        match (range, self.within.from_end) {
+            (Some((low, _)), false) => heap.len() >= self.room && low > *worst,
+            (Some((_, high)), true) => heap.len() >= self.room && high < *worst && is_never_null(self.sort.column),
+            (None, _) => false,
         }
     }
 
     fn offer(
         &self,
-        heap: &mut BinaryHeap<Ranked>,
+        heap: &mut BinaryHeap<Kept>,
         column: &ArrayRef,
         row: usize,
         place: Place,
     ) -> Result<(), ArrowError> {
         let full = heap.len() >= self.room;
+        let from_end = self.within.from_end;
         let worst = if full { heap.peek() } else { None };
-        let key = match raw(column, row)? {
+        let raw = raw(column, row)?;
+        if let Some((first, last)) = self.within.buckets
+            && !(first..=last).contains(&bucket(&raw, self.sort))
+        {
+            return Ok(());
+        }
+        let key = match raw {
             Raw::Null => Key::Null,
-            Raw::Number(number) => Key::Number(self.number(number)),
+            Raw::Number(number) => Key::Number(self.sort.number(number)),
             Raw::Text(text) => {
                 // Most rows are refused: without an allocation.
-                let refused = match worst.map(|worst| &worst.key) {
-                    Some(Key::Text(worst)) => text.cmp(worst) == Ordering::Greater,
-                    Some(Key::TextDescending(Reverse(worst))) => text.cmp(worst) == Ordering::Less,
-                    _ => false,
+                let order = match worst.map(|worst| &worst.ranked.key) {
+                    Some(Key::Text(worst)) => text.cmp(worst),
+                    Some(Key::TextDescending(Reverse(worst))) => text.cmp(worst).reverse(),
+                    _ => Ordering::Equal,
                 };
-                if refused {
+                if order == if from_end { Ordering::Less } else { Ordering::Greater } {
                     return Ok(());
                 }
                 if self.sort.descending { Key::TextDescending(Reverse(text.into())) } else { Key::Text(text.into()) }
             }
         };
-        let ranked = Ranked { key, part: place.part, group: place.group, row: place.row };
-        if self.after.is_some_and(|after| ranked <= *after) || worst.is_some_and(|worst| ranked >= *worst) {
+        let kept = Kept { ranked: Ranked { key, part: place.part, group: place.group, row: place.row }, from_end };
+        if self.after.is_some_and(|after| kept.ranked <= *after) || worst.is_some_and(|worst| kept >= *worst) {
             return Ok(());
         }
         if full {
             heap.pop();
         }
-        heap.push(ranked);
+        heap.push(kept);
         Ok(())
     }
+}
+
+/// Buckets of a histogram of keys; one more is for rows without a value, which come last.
+pub(crate) const BUCKETS: u32 = 55 << 10;
+
+/// The bucket of a row, in order: numbers by their ten leading bits, so that each is at most 0.1 % wide.
+pub(crate) fn bucket_of(column: &ArrayRef, row: usize, sort: Sort) -> Result<u32, ArrowError> {
+    Ok(bucket(&raw(column, row)?, sort))
+}
+
+fn bucket(raw: &Raw<'_>, sort: Sort) -> u32 {
+    let Raw::Number(number) = raw else { return BUCKETS };
+    let leading = 63_u32.saturating_sub(number.leading_zeros());
+    let bucket = match leading.checked_sub(10) {
+        None => *number as u32,
+        // Eleven bits of which the first is always set.
+        Some(shift) => (shift << 10) + (number >> shift) as u32,
+    };
+    let bucket = bucket.min(BUCKETS - 1);
+    if sort.descending { BUCKETS - 1 - bucket } else { bucket }
 }
 
 fn is_never_null(column: Column) -> bool {

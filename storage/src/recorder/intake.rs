@@ -4,6 +4,9 @@
 //! (and their share of the memory budget with them) as soon as they are in columns.
 
 use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -27,9 +30,11 @@ use crate::{
     columns::{
         bodies::{Bodies, KnownBodies},
         connections::Connections,
+        cookies::Cookies,
         exchanges::Exchanges,
         messages::Messages,
     },
+    labels::LabelsByAddress,
     schema::Table,
     time::Timestamp,
 };
@@ -45,12 +50,19 @@ pub(super) struct Intake {
     flush_interval: Duration,
     flush_bytes: usize,
     filters: Arc<FilterSet>,
+    labels: LabelsByAddress,
+    gathers_cookies: bool,
+    /// Exchanges taken in this session.
+    taken: u64,
     /// Since when nothing is recorded, microseconds since the Unix epoch.
     paused_since_us: Option<i64>,
+    /// Pauses that ended lately.
+    pauses: VecDeque<Range<i64>>,
     settings_version: Option<u64>,
     exchanges: Exchanges,
     connections: Connections,
     messages: Messages,
+    cookies: Cookies,
     bodies: BodyIntake,
     request_bytes: u64,
     response_bytes: u64,
@@ -65,6 +77,9 @@ pub(super) struct Intake {
 struct BodyIntake {
     columns: Bodies,
     known: KnownBodies,
+    /// Bodies are dated in the order they come, never before the one ahead: their part is sorted then.
+    in_order: bool,
+    latest_us: i64,
     seen: u64,
     kept: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -91,6 +106,7 @@ impl Intake {
         flushes: Sender<Flush>,
         flush_interval: Duration,
         flush_bytes: usize,
+        in_order: bool,
     ) -> Self {
         Self {
             shared,
@@ -99,12 +115,17 @@ impl Intake {
             flush_interval,
             flush_bytes,
             filters: Arc::default(),
+            labels: LabelsByAddress::default(),
+            gathers_cookies: true,
+            taken: 0,
             paused_since_us: None,
+            pauses: VecDeque::new(),
             settings_version: None,
             exchanges: Exchanges::default(),
             connections: Connections::default(),
             messages: Messages::default(),
-            bodies: BodyIntake::default(),
+            cookies: Cookies::default(),
+            bodies: BodyIntake { in_order, ..BodyIntake::default() },
             request_bytes: 0,
             response_bytes: 0,
             rejected: Vec::new(),
@@ -139,6 +160,7 @@ impl Intake {
             + self.bodies.columns.byte_len()
             + self.messages.byte_len()
             + self.connections.byte_len()
+            + self.cookies.byte_len()
     }
 
     fn take(&mut self, batch: Batch) {
@@ -164,32 +186,39 @@ impl Intake {
             let settings = lock(&self.shared.settings);
             self.filters = Arc::clone(&settings.filters);
             self.paused_since_us = settings.paused_since.map(Timestamp::as_micros);
-            self.rejected = vec![0; self.filters.rules.len() + 1];
+            self.pauses.clone_from(&settings.pauses);
+            self.labels = Arc::clone(&settings.labels);
+            self.gathers_cookies = settings.cookies;
+            // One for each rule, one for the pause, one for each limit.
+            self.rejected = vec![0; self.filters.rules.len() + 3];
         }
         if self.shared.forget_bodies.swap(false, Relaxed) {
             self.bodies.known.forget();
         }
     }
 
-    /// Whether what ended at this time is left out: what ended before a pause began is recorded, though it
-    /// may have been on its way here when it did.
+    /// Whether what ended at this time is left out: what ended before a pause began is recorded, and what ended in
+    /// it is not, though either may have been on its way here when that changed.
     fn is_paused_at(&self, ended_us: i64) -> bool {
         self.paused_since_us.is_some_and(|since_us| ended_us >= since_us)
+            || self.pauses.iter().any(|pause| pause.contains(&ended_us))
     }
 
     fn take_exchange(&mut self, mut exchange: Box<Exchange>) {
         if exchange.id == 0 {
             exchange.id = self.ids.next_exchange();
         }
-        let paused = self.is_paused_at(ended_us(exchange.started_us, exchange.timings.duration_us.unwrap_or(0)));
-        let rejection = match paused {
-            true => Some(self.filters.rules.len()),
-            false => self.filters.rules.iter().position(|rule| !rule.expr.matches(&*exchange)),
-        };
-        if let Some(rule) = rejection {
-            self.rejected[rule] += 1;
-            self.without_messages.note(&exchange, if paused { Rejection::Paused } else { Rejection::Filter });
+        if let (None, Some(client)) = (&exchange.device, exchange.client) {
+            exchange.device = self.label(client);
+        }
+        if let Some((place, why)) = self.rejection(&exchange) {
+            self.rejected[place] += 1;
+            self.without_messages.note(&exchange, why);
             return;
+        }
+        self.taken += 1;
+        if self.gathers_cookies {
+            self.cookies.push(&exchange);
         }
         let Exchange { request_body, response_body, request_headers, response_headers, error, started_us, .. } =
             &mut *exchange;
@@ -200,9 +229,38 @@ impl Intake {
         self.exchanges.push(&exchange, request.as_ref(), response.as_ref());
     }
 
+    /// Why an exchange is left out, and where that is counted.
+    fn rejection(&self, exchange: &Exchange) -> Option<(usize, Rejection)> {
+        let rules = self.filters.rules.len();
+        if self.is_paused_at(ended_us(exchange.started_us, exchange.timings.duration_us.unwrap_or(0))) {
+            return Some((rules, Rejection::Paused));
+        }
+        if let Some(rule) = self.filters.rules.iter().position(|rule| !rule.expr.matches(exchange)) {
+            return Some((rule, Rejection::Filter));
+        }
+        let limits = &self.shared.limits;
+        let full = if limits.exchanges.is_some_and(|most| self.taken >= most) {
+            1
+        } else if limits.bytes.is_some_and(|most| self.shared.stored_bytes.load(Relaxed) >= most) {
+            2
+        } else {
+            return None;
+        };
+        self.shared.is_full.store(true, Relaxed);
+        Some((rules + full, Rejection::Limit))
+    }
+
+    /// The name of a client's address.
+    fn label(&self, client: SocketAddr) -> Option<Arc<str>> {
+        if self.labels.is_empty() { None } else { self.labels.get(&client.ip().to_canonical()).cloned() }
+    }
+
     fn take_connection(&mut self, mut connection: Box<Connection>) {
         if connection.id == 0 {
             connection.id = self.ids.next_connection();
+        }
+        if let (None, Some(client)) = (&connection.device, connection.client) {
+            connection.device = self.label(client);
         }
         if self.is_paused_at(ended_us(connection.opened_us, connection.duration_us)) {
             self.shared.counters.dropped(Layer::Connections, "policy:paused", 1);
@@ -226,12 +284,20 @@ impl Intake {
     /// Passes the counts of a batch on, so that the ledger is touched once a batch.
     fn count(&mut self) {
         let counters = &self.shared.counters;
-        for (rule, count) in self.rejected.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
-            match self.filters.rules.get(rule) {
+        let rules = self.filters.rules.len();
+        for (place, count) in self.rejected.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            match self.filters.rules.get(place) {
                 Some(rule) => counters.dropped(Layer::Exchanges, format!("filter:{}", rule.name), *count),
-                None => counters.dropped(Layer::Exchanges, "policy:paused", *count),
+                None => {
+                    let reason = ["policy:paused", "policy:max_exchanges", "policy:max_size"][place - rules];
+                    counters.dropped(Layer::Exchanges, reason, *count);
+                }
             }
             *count = 0;
+        }
+        let full = self.shared.limits.exchanges.is_some_and(|most| self.taken >= most);
+        if full {
+            self.shared.is_full.store(true, Relaxed);
         }
         self.bodies.count(counters);
     }
@@ -256,6 +322,7 @@ impl Intake {
                 Table::Bodies if self.bodies.columns.rows() > 0 => self.bodies.columns.finish(),
                 Table::Connections if self.connections.rows() > 0 => self.connections.finish(),
                 Table::Messages if self.messages.rows() > 0 => self.messages.finish(),
+                Table::Cookies if self.cookies.rows() > 0 => self.cookies.finish(),
                 Table::Exchanges if self.exchanges.rows() > 0 => self.exchanges.finish(),
                 _ => continue,
             };
@@ -307,7 +374,11 @@ impl BodyIntake {
         let hash = body.hash.unwrap_or_else(|| body.content.hash());
         if self.known.insert(&hash) {
             let encoding = if body.decoded { None } else { headers.get("content-encoding") };
-            self.columns.push(&hash, &body.content, encoding, started_us);
+            if self.in_order {
+                self.latest_us = self.latest_us.max(started_us);
+            }
+            let seen_us = if self.in_order { self.latest_us } else { started_us };
+            self.columns.push(&hash, &body.content, encoding, seen_us);
         }
         Some(hash)
     }

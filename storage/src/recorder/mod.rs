@@ -2,7 +2,9 @@
 //!
 //! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
 //! - [`rejected`]: which exchanges it left out lately, so that their messages are left out too.
+//! - [`bulk`]: what is otherwise when files are recorded.
 //! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
+//! - [`tail`]: what was just written, for whoever watches.
 //!
 //! ```text
 //! Receiver ── intake (filter, hash, columns) ── Flush ── writer (Parquet, fsync, rename, entry) ── merging
@@ -13,12 +15,16 @@
 //! not: the writer keeps what it could not write up to a limit, tries again, and then drops the oldest
 //! with a count.
 
+mod bulk;
 mod flush;
 mod intake;
 mod rejected;
+mod tail;
 mod writer;
 
 use std::{
+    collections::VecDeque,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -28,20 +34,33 @@ use std::{
 };
 
 use weir_engine::{
-    filter::FilterSet,
-    ledger::Counters,
+    filter::{Expr, FilterSet},
+    ledger::{Counters, Layer},
     pipeline::{Ids, Receiver},
 };
 
+pub use self::tail::{Seen, Tail};
 pub use crate::compaction::MergePolicy;
 use crate::{
     catalogue::{Catalogue, check_name},
+    deletion::Deleted,
     error::StorageError,
     home::Home,
+    labels::LabelsByAddress,
     lock::FileLock,
+    query::{CookieQuery, Session},
     session::{SessionEntry, SessionId, SessionState},
     time::Timestamp,
 };
+
+/// When a session is full: what comes then is passed on, counted and not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// So many exchanges.
+    pub exchanges: Option<u64>,
+    /// So many bytes of parts on disk; it may pass this by one flush.
+    pub bytes: Option<u64>,
+}
 
 /// How a session is recorded.
 #[derive(Debug, Clone)]
@@ -54,6 +73,12 @@ pub struct RecorderOptions {
     pub source: String,
     /// What to leave out.
     pub filters: FilterSet,
+    /// Whether cookies are gathered in their table.
+    pub cookies: bool,
+    /// When it is full.
+    pub limits: Limits,
+    /// Names of clients' addresses.
+    pub labels: LabelsByAddress,
     /// What a crash may cost at most.
     pub flush_interval: Duration,
     /// Bytes of columns after which a part is written before its time.
@@ -62,6 +87,9 @@ pub struct RecorderOptions {
     pub pending_bytes: usize,
     /// When parts are merged.
     pub merge: MergePolicy,
+    /// For recordings of files, which can be made again: rows are held and written together, and a crash may cost
+    /// all that is held.
+    pub bulk: bool,
 }
 
 impl RecorderOptions {
@@ -73,10 +101,14 @@ impl RecorderOptions {
             name: None,
             source: source.into(),
             filters: FilterSet::default(),
+            cookies: true,
+            limits: Limits::default(),
+            labels: LabelsByAddress::default(),
             flush_interval: Duration::from_secs(1),
             flush_bytes: 8 << 20,
             pending_bytes: 64 << 20,
             merge: MergePolicy::default(),
+            bulk: false,
         }
     }
 }
@@ -94,6 +126,12 @@ pub struct RecorderStatus {
     pub response_bytes: u64,
     /// Whether it is paused.
     pub paused: bool,
+    /// Whether cookies are gathered.
+    pub cookies: bool,
+    /// Bytes of parts written.
+    pub stored_bytes: u64,
+    /// Whether a limit was reached.
+    pub is_full: bool,
     /// What keeps it from writing now.
     pub last_error: Option<String>,
 }
@@ -111,6 +149,14 @@ struct Shared {
     flushed: AtomicU64,
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
+    deleted_exchanges: AtomicU64,
+    deleted_request_bytes: AtomicU64,
+    deleted_response_bytes: AtomicU64,
+    /// Bytes of the live parts written.
+    stored_bytes: AtomicU64,
+    limits: Limits,
+    is_full: AtomicBool,
+    watchers: tail::Watchers,
     /// Bodies that were to be stored have been lost: those that come again must be stored again.
     forget_bodies: AtomicBool,
     last_error: Mutex<Option<String>>,
@@ -119,10 +165,17 @@ struct Shared {
 #[derive(Debug, Clone)]
 struct Settings {
     filters: Arc<FilterSet>,
+    cookies: bool,
+    labels: LabelsByAddress,
     paused_since: Option<Timestamp>,
     /// Of the pauses that have ended.
     paused_us: u64,
+    /// The latest of those, microseconds since the Unix epoch: what ended in one may come to the intake after it.
+    pauses: VecDeque<Range<i64>>,
 }
+
+/// Pauses remembered after their end.
+const PAUSES: usize = 16;
 
 impl Settings {
     fn paused_us(&self) -> u64 {
@@ -154,8 +207,20 @@ impl Recorder {
         counters: Arc<Counters>,
         ids: Arc<Ids>,
     ) -> Result<Self, StorageError> {
-        let RecorderOptions { home, name, source, filters, flush_interval, flush_bytes, pending_bytes, merge } =
-            options;
+        let RecorderOptions {
+            home,
+            name,
+            source,
+            filters,
+            cookies,
+            limits,
+            labels,
+            flush_interval,
+            flush_bytes,
+            pending_bytes,
+            merge,
+            bulk,
+        } = options;
         let mut entry = SessionEntry::new("", source);
         entry.name = match name {
             Some(name) => {
@@ -177,23 +242,40 @@ impl Recorder {
             id,
             catalogue,
             counters,
-            settings: Mutex::new(Settings { filters: Arc::new(filters), paused_since: None, paused_us: 0 }),
+            settings: Mutex::new(Settings {
+                filters: Arc::new(filters),
+                cookies,
+                labels,
+                paused_since: None,
+                paused_us: 0,
+                pauses: VecDeque::new(),
+            }),
             settings_version: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
             request_bytes: AtomicU64::new(0),
             response_bytes: AtomicU64::new(0),
+            deleted_exchanges: AtomicU64::new(0),
+            deleted_request_bytes: AtomicU64::new(0),
+            deleted_response_bytes: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            limits,
+            is_full: AtomicBool::new(false),
+            watchers: tail::Watchers::default(),
             forget_bodies: AtomicBool::new(false),
             last_error: Mutex::new(None),
         });
         let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
         let (flushes, to_write) = crossbeam_channel::bounded(1);
-        let writer = writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge);
+        let bulk = bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
+        let in_order = bulk.is_some();
+        let writer =
+            writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge, bulk);
         let writer = thread::Builder::new()
             .name("weir-writer".into())
             .spawn(move || writer.run(&to_write))
             .map_err(spawn_failed)?;
-        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes);
+        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes, in_order);
         let intake = thread::Builder::new()
             .name("weir-recorder".into())
             .spawn(move || intake.run(&receiver))
@@ -218,12 +300,19 @@ impl Recorder {
     /// How it goes.
     #[must_use]
     pub fn status(&self) -> RecorderStatus {
+        let (paused, cookies) = {
+            let settings = lock(&self.shared.settings);
+            (settings.paused_since.is_some(), settings.cookies)
+        };
         RecorderStatus {
             exchanges: self.shared.exchanges.load(Relaxed),
             flushed: self.shared.flushed.load(Relaxed),
             request_bytes: self.shared.request_bytes.load(Relaxed),
             response_bytes: self.shared.response_bytes.load(Relaxed),
-            paused: lock(&self.shared.settings).paused_since.is_some(),
+            paused,
+            cookies,
+            stored_bytes: self.shared.stored_bytes.load(Relaxed),
+            is_full: self.shared.is_full.load(Relaxed),
             last_error: lock(&self.shared.last_error).clone(),
         }
     }
@@ -247,6 +336,11 @@ impl Recorder {
         let paused_us = {
             let mut settings = lock(&self.shared.settings);
             settings.paused_us = settings.paused_us();
+            if let Some(since) = settings.paused_since {
+                settings.pauses.push_back(since.as_micros()..Timestamp::now().as_micros());
+                let excess = settings.pauses.len().saturating_sub(PAUSES);
+                settings.pauses.drain(..excess);
+            }
             settings.paused_since = paused.then(Timestamp::now);
             settings.paused_us
         };
@@ -255,6 +349,51 @@ impl Recorder {
             entry.paused_us = paused_us;
             entry.state = if paused { SessionState::Paused } else { SessionState::Running };
         })
+    }
+
+    /// Gathers cookies in their table from the next batch on, or no longer.
+    pub fn set_cookies(&self, cookies: bool) {
+        lock(&self.shared.settings).cookies = cookies;
+        self.shared.settings_version.fetch_add(1, Relaxed);
+    }
+
+    /// Takes over the names of clients' addresses, from the next batch on.
+    pub fn set_labels(&self, labels: LabelsByAddress) {
+        lock(&self.shared.settings).labels = labels;
+        self.shared.settings_version.fetch_add(1, Relaxed);
+    }
+
+    /// Watches what is put on disk from now on.
+    #[must_use]
+    pub fn tail(&self, filter: Option<Expr>) -> Tail {
+        self.shared.watchers.watch(filter)
+    }
+
+    /// Deletes requests that are on disk: nobody sees them any more; their parts are rewritten when the session ends.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::Parquet`].
+    pub fn delete_requests(&self, filter: &Expr) -> Result<Deleted, StorageError> {
+        let deleted = self.session()?.bury_requests(filter)?;
+        let shared = &self.shared;
+        shared.counters.deleted(Layer::Exchanges, deleted.exchanges);
+        shared.exchanges.fetch_sub(deleted.exchanges.min(shared.exchanges.load(Relaxed)), Relaxed);
+        shared.deleted_exchanges.fetch_add(deleted.exchanges, Relaxed);
+        shared.deleted_request_bytes.fetch_add(deleted.request_bytes, Relaxed);
+        shared.deleted_response_bytes.fetch_add(deleted.response_bytes, Relaxed);
+        Ok(deleted)
+    }
+
+    /// Deletes cookies, as [`delete_requests`](Self::delete_requests) does requests.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::Parquet`].
+    pub fn delete_cookies(&self, query: &CookieQuery) -> Result<Deleted, StorageError> {
+        self.session()?.bury_cookies(query)
+    }
+
+    fn session(&self) -> Result<Session, StorageError> {
+        Ok(Session::open(self.shared.catalogue.home(), self.entry()?))
     }
 
     /// Gives the session another name.

@@ -19,6 +19,8 @@ pub(super) enum Rejection {
     Filter,
     /// The session was paused.
     Paused,
+    /// The session was full.
+    Limit,
 }
 
 impl Rejection {
@@ -27,6 +29,7 @@ impl Rejection {
         match self {
             Self::Filter => "filter:exchange",
             Self::Paused => "policy:paused",
+            Self::Limit => "policy:limit",
         }
     }
 }

@@ -8,14 +8,23 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use weir_engine::ledger::Layer;
 
-use super::{Shared, flush::Flush, lock};
+use super::{
+    Shared,
+    bulk::{self, Bulk},
+    flush::Flush,
+    lock,
+};
 use crate::{
     compaction::{self, MergePolicy},
     error::StorageError,
@@ -43,6 +52,7 @@ pub(super) struct Writer {
     pending_bytes: usize,
     merge: MergePolicy,
     pending: VecDeque<Flush>,
+    bulk: Option<Bulk>,
     /// Number of the next part of each table.
     next: [u64; Table::ALL.len()],
     request_bytes: u64,
@@ -57,6 +67,7 @@ impl Writer {
         flush_interval: Duration,
         pending_bytes: usize,
         merge: MergePolicy,
+        bulk: Option<Bulk>,
     ) -> Self {
         Self {
             home,
@@ -66,6 +77,7 @@ impl Writer {
             pending_bytes,
             merge,
             pending: VecDeque::new(),
+            bulk,
             next: [1; Table::ALL.len()],
             request_bytes: 0,
             response_bytes: 0,
@@ -77,9 +89,12 @@ impl Writer {
         let merging = Merging::start(&self.home, &self.shared, self.merge);
         loop {
             match flushes.recv_timeout(self.flush_interval) {
-                Ok(flush) => self.pending.push_back(flush),
+                Ok(flush) => self.take(flush),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.holds_on() {
+                continue;
             }
             if let Err(error) = self.publish_pending() {
                 self.shed(&error);
@@ -95,8 +110,73 @@ impl Writer {
         self.close()
     }
 
+    fn take(&mut self, mut flush: Flush) {
+        if let Some(bulk) = &mut self.bulk
+            && let Err(error) = bulk.take_bodies(&mut flush)
+        {
+            self.fail(&error);
+        }
+        self.pending.push_back(flush);
+    }
+
+    /// Whether what is held in bulk may wait for more. A part of bodies that is large enough goes by itself.
+    fn holds_on(&mut self) -> bool {
+        let Some(bulk) = &mut self.bulk else { return false };
+        if bulk.is_full()
+            && let Err(error) = bulk.publish_bodies(&mut self.pending, &mut self.next[Table::Bodies as usize])
+        {
+            self.shared.fail(&error);
+        }
+        self.pending.iter().map(|flush| flush.bytes).sum::<usize>() < bulk::HELD_BYTES
+    }
+
+    /// Publishes all that is held, one part a table: bodies into the lake, other rows as `purpose` says.
+    fn publish_together(&mut self, purpose: Purpose) -> Result<(), StorageError> {
+        let id = self.shared.id;
+        if let Some(bulk) = &mut self.bulk {
+            bulk.publish_bodies(&mut self.pending, &mut self.next[Table::Bodies as usize])?;
+        }
+        for table in Table::ALL {
+            let held = self.pending.iter().flat_map(|flush| &flush.batches);
+            let batches: Vec<_> = held.filter(|(of, _)| *of == table).map(|(_, batch)| batch).collect();
+            if batches.is_empty() {
+                continue;
+            }
+            let dir = self.home.live_dir(&id);
+            Home::create_dir(&dir)?;
+            let mut part = PartWriter::create(&dir, table.as_str(), table, purpose)?;
+            bulk::write_in_order(&batches, table, &mut part)?;
+            let next = self.next[table as usize];
+            part.publish(&match purpose {
+                Purpose::Live => Part::live_path(&self.home, &id, table, next, next),
+                Purpose::Lake => {
+                    Home::create_dir(&self.home.lake_dir(table, &id))?;
+                    Part::lake_path(&self.home, &id, table, next, next)
+                }
+            })?;
+            self.next[table as usize] += 1;
+            for flush in &mut self.pending {
+                let Some(at) = flush.batches.iter().position(|(of, _)| *of == table) else { continue };
+                let rows = flush.batches.remove(at).1.num_rows() as u64;
+                flush.count_kept(table, rows, &self.shared.counters);
+                if table == Table::Exchanges {
+                    self.shared.flushed.fetch_add(rows, Relaxed);
+                    self.request_bytes += flush.request_bytes;
+                    self.response_bytes += flush.response_bytes;
+                }
+            }
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
     /// Publishes what waits, the oldest first, until the disk refuses.
     fn publish_pending(&mut self) -> Result<(), StorageError> {
+        if self.bulk.is_some() {
+            self.publish_together(Purpose::Live)?;
+            lock(&self.shared.last_error).take();
+            return Ok(());
+        }
         let wrote = !self.pending.is_empty();
         while let Some(mut flush) = self.pending.pop_front() {
             if let Err(error) = self.publish(&mut flush) {
@@ -122,14 +202,18 @@ impl Writer {
             let mut part = PartWriter::create(&dir, table.as_str(), table, Purpose::Live)?;
             part.write(batch)?;
             let rows = part.rows();
-            part.publish(&Part::live_path(&self.home, &self.shared.id, table, next, next))?;
+            let place = Part::live_path(&self.home, &self.shared.id, table, next, next);
+            part.publish(&place)?;
+            let bytes = std::fs::metadata(&place).map_or(0, |metadata| metadata.len());
+            self.shared.stored_bytes.fetch_add(bytes, Relaxed);
             self.next[table as usize] += 1;
-            flush.batches.remove(0);
+            let (_, batch) = flush.batches.remove(0);
             flush.count_kept(table, rows, &self.shared.counters);
             if table == Table::Exchanges {
                 self.shared.flushed.fetch_add(rows, Relaxed);
                 self.request_bytes += flush.request_bytes;
                 self.response_bytes += flush.response_bytes;
+                self.shared.watchers.tell(&batch);
             }
         }
         files::sync_dir(&dir)
@@ -154,8 +238,11 @@ impl Writer {
 
     /// The last rows get a few more tries; then they are dropped.
     fn publish_last(&mut self) {
+        // Nothing was spilled: what is held is all there is, and goes into the lake as it is.
+        let at_once = self.bulk.is_some() && self.next[Table::Exchanges as usize] == 1;
         for attempt in 1.. {
-            let Err(error) = self.publish_pending() else { return };
+            let published = if at_once { self.publish_together(Purpose::Lake) } else { self.publish_pending() };
+            let Err(error) = published else { return };
             self.fail(&error);
             if attempt == LAST_TRIES {
                 for flush in std::mem::take(&mut self.pending) {
@@ -171,10 +258,12 @@ impl Writer {
     fn store_entry(&self) -> Result<SessionEntry, StorageError> {
         let settings = lock(&self.shared.settings).clone();
         let last_error = lock(&self.shared.last_error).clone();
-        self.shared.catalogue.update(&self.shared.id, |entry| {
-            entry.exchanges = self.shared.flushed.load(Relaxed);
-            entry.request_bytes = self.request_bytes;
-            entry.response_bytes = self.response_bytes;
+        let shared = &self.shared;
+        let less = |count: u64, deleted: &AtomicU64| count.saturating_sub(deleted.load(Relaxed));
+        shared.catalogue.update(&shared.id, |entry| {
+            entry.exchanges = less(shared.flushed.load(Relaxed), &shared.deleted_exchanges);
+            entry.request_bytes = less(self.request_bytes, &shared.deleted_request_bytes);
+            entry.response_bytes = less(self.response_bytes, &shared.deleted_response_bytes);
             entry.paused_us = settings.paused_us();
             entry.ledger = self.shared.counters.snapshot();
             entry.last_error = last_error;
@@ -183,8 +272,9 @@ impl Writer {
 
     fn close(self) -> Result<SessionEntry, StorageError> {
         let merged = compaction::finish(&self.home, &self.shared.id, self.merge);
-        if let Err(error) = &merged {
-            self.fail(error);
+        match &merged {
+            Ok(messages) => self.shared.counters.deleted(Layer::Messages, *messages),
+            Err(error) => self.fail(error),
         }
         self.store_entry()?;
         let entry = self.shared.catalogue.update(&self.shared.id, |entry| {

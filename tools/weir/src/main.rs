@@ -3,9 +3,12 @@
 //! Data flows one way through these rooms:
 //!
 //! - [`allocator`]: memory that is given back. [`cli`]: what can be typed. [`output`]: what users see.
+//! - [`pretty`]: bodies as people read them; [`content`]: the bodies of an exchange.
 //! - [`trust`]: where this machine keeps the authorities it trusts.
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
+//! - [`import`]: recordings of others into a session. [`send`]: a captured request sent again.
+//! - [`signals`]: those that ask for an end.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
@@ -14,8 +17,13 @@ mod api;
 mod capture;
 mod cli;
 mod commands;
+mod content;
 mod doctor;
+mod import;
 mod output;
+mod pretty;
+mod send;
+mod signals;
 mod trust;
 
 use std::process::ExitCode;

@@ -2,13 +2,13 @@
 //!
 //! In: a [`Spec`] and a generator. Out: turns (bytes of one side) with the exchanges they are made of.
 
-use std::{fmt::Write as _, io::Write as _, ops::RangeInclusive, sync::Arc};
+use std::{fmt::Write as _, io::Write as _, ops::RangeInclusive};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
+use super::{random::Random, web::Web};
 
 /// Sizes of response bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub enum Bodies {
     Realistic,
     /// Bytes between these bounds.
     Between(RangeInclusive<u64>),
+    /// As browsers and apps fetch them: JSON, HTML, scripts and styles as text, mostly compressed; images, fonts and
+    /// video as noise; some of the static ones again and again (see [`web`](super::web)).
+    Web,
 }
 
 /// What to make.
@@ -116,16 +119,23 @@ pub(super) struct Script {
 }
 
 /// Random bytes that bodies are slices of.
-pub(super) fn filler(seed: u64) -> Arc<Bytes> {
+pub(super) fn filler(seed: u64) -> Bytes {
     let mut random = Random::new(seed ^ 0xb0d1);
     // Letters, so that nothing in a body looks like a message head by accident.
-    Arc::new((0..FILLER_BYTES).map(|_| b'a' + (random.next() % 26) as u8).collect::<Vec<_>>().into())
+    (0..FILLER_BYTES).map(|_| b'a' + (random.next() % 26) as u8).collect::<Vec<_>>().into()
 }
 
 const FILLER_BYTES: usize = 2 << 20;
 
 /// Writes the script of one connection.
-pub(super) fn write(spec: &Spec, number: u64, client: &str, filler: &Bytes, random: &mut Random) -> Script {
+pub(super) fn write(
+    spec: &Spec,
+    number: u64,
+    client: &str,
+    filler: &Bytes,
+    web: Option<&Web>,
+    random: &mut Random,
+) -> Script {
     let count = random.between(*spec.exchanges.start(), *spec.exchanges.end());
     let pipelined = random.chance(spec.pipelined);
     let host = format!("h{}.synth.example", number % 97);
@@ -139,8 +149,15 @@ pub(super) fn write(spec: &Spec, number: u64, client: &str, filler: &Bytes, rand
         let method = if post { "POST" } else { *random.pick(&["GET", "GET", "GET", "HEAD"]) };
         let status = *random.pick(&[200, 200, 200, 200, 201, 204, 304, 404, 500]);
         let bodiless = method == "HEAD" || status == 204 || status == 304;
-        let mut response_body = if bodiless { Bytes::new() } else { body(&spec.bodies, filler, random) };
-        let gzip = !response_body.is_empty() && random.chance(spec.gzip);
+        let (mut response_body, media_type, gzip_share) = match web {
+            Some(web) => web.body(random),
+            None if bodiless => (Bytes::new(), None, spec.gzip),
+            None => (body(&spec.bodies, filler, random), None, spec.gzip),
+        };
+        if bodiless {
+            response_body.clear();
+        }
+        let gzip = !response_body.is_empty() && random.chance(gzip_share);
         if gzip {
             response_body = compress(&response_body);
         }
@@ -149,7 +166,9 @@ pub(super) fn write(spec: &Spec, number: u64, client: &str, filler: &Bytes, rand
         let request = message(&mut request_head, &request_body, post, post && random.chance(spec.chunked), random);
         let mut response_head = format!(
             "HTTP/1.1 {status} Status\r\nServer: synth\r\nX-Id: {number}-{index}\r\nContent-Type: {}\r\n{}",
-            random.pick(&["application/json", "text/html", "text/plain", "application/octet-stream"]),
+            media_type.unwrap_or_else(|| {
+                *random.pick(&["application/json", "text/html", "text/plain", "application/octet-stream"])
+            }),
             if gzip { "Content-Encoding: gzip\r\n" } else { "" }
         );
         let response = if bodiless {
@@ -239,7 +258,7 @@ fn message(head: &mut String, body: &Bytes, framed: bool, chunked: bool, random:
 
 fn body(bodies: &Bodies, filler: &Bytes, random: &mut Random) -> Bytes {
     let len = match bodies {
-        Bodies::Tiny => random.between(0, 200),
+        Bodies::Web | Bodies::Tiny => random.between(0, 200),
         Bodies::Between(range) => random.between(*range.start(), *range.end()),
         Bodies::Realistic => match random.between(0, 99) {
             0..=74 => random.between(0, 8 << 10),

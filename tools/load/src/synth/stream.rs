@@ -5,15 +5,15 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
 };
 
 use bytes::Bytes;
 
 use super::{
     random::Random,
-    script::{self, Spec, Truth},
+    script::{self, Bodies, Spec, Truth},
     segments::{self, Path, Segment},
+    web::Web,
 };
 
 /// What a stream yields.
@@ -33,7 +33,8 @@ const START_NS: u64 = 1_767_225_600_000_000_000;
 pub struct Stream {
     spec: Spec,
     random: Random,
-    filler: Arc<Bytes>,
+    filler: Bytes,
+    web: Option<Web>,
     begun: u64,
     /// Next segment's time and slot of each open connection.
     next: BinaryHeap<Reverse<(u64, usize)>>,
@@ -48,6 +49,7 @@ impl Stream {
         let mut stream = Self {
             random: Random::new(spec.seed),
             filler: script::filler(spec.seed),
+            web: (spec.bodies == Bodies::Web).then(|| Web::new(spec.seed)),
             begun: 0,
             next: BinaryHeap::new(),
             open: Vec::new(),
@@ -70,7 +72,8 @@ impl Stream {
         self.begun += 1;
         let mut random = self.random.part(number);
         let (client, server) = addresses(number, random.chance(self.spec.ipv6));
-        let script = script::write(&self.spec, number, &client.to_string(), &self.filler, &mut random);
+        let script =
+            script::write(&self.spec, number, &client.to_string(), &self.filler, self.web.as_ref(), &mut random);
         let path = Path {
             connection: number,
             client,

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use weir_storage::StorageError;
 
 use super::guard::Refusal;
 
@@ -44,7 +45,20 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "failed", message: format!("{error:#}") }
+        let (status, code) = match error.downcast_ref::<StorageError>() {
+            Some(StorageError::NotFound { .. } | StorageError::NoSessions { .. }) => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
+            Some(StorageError::Running(_) | StorageError::BeingRecorded(_)) => (StatusCode::CONFLICT, "running"),
+            Some(
+                StorageError::BadName(_)
+                | StorageError::BadId(_)
+                | StorageError::Ambiguous { .. }
+                | StorageError::Jar(_),
+            ) => (StatusCode::BAD_REQUEST, "bad_request"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        };
+        Self { status, code, message: format!("{error:#}") }
     }
 }
 

@@ -1,28 +1,29 @@
-//! The answers of the control API. Requests in, calls on the capture or reads of the lake, JSON out.
+//! What the control API changes: the capture, its session, devices, sessions, the jar. JSON in, JSON out.
 
-use std::{convert::Infallible, time::Duration};
+use std::net::IpAddr;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
-    response::sse::{Event, KeepAlive, Sse},
 };
-use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use weir_engine::filter::FilterSet;
-use weir_storage::{Catalogue, ExchangeRow, Session, SessionEntry};
+use weir_engine::{
+    filter::{Expr, FilterSet},
+    record::Url,
+};
+use weir_storage::{Catalogue, CookieQuery, Deleted, Jar, Labels, Session, SessionEntry, Timestamp, with_ids};
 
-use super::{failure::Failure, query, server::Api, steer::Status};
+use super::{
+    failure::Failure,
+    server::Api,
+    steer::{Recording, RecordingChange, Status},
+};
 
-type Answer<T> = Result<Json<T>, Failure>;
-/// Parameters of the query component, in the order given; a name may come more than once.
-type Parameters = Query<Vec<(String, String)>>;
-
-/// Time between two events.
-const TICK: Duration = Duration::from_millis(500);
+/// What a handler answers with.
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 /// `GET /api/v1/session`
 pub(super) async fn session(State(api): State<Api>) -> Json<Status> {
@@ -88,58 +89,167 @@ pub(super) async fn set_filter(State(api): State<Api>, Json(filter): Json<SetFil
     Ok(Filter::of(status.0))
 }
 
-/// `GET /api/v1/overview`
-pub(super) async fn overview(State(api): State<Api>, Query(parameters): Parameters) -> Answer<Value> {
-    let query = query::overview(parameters)?;
-    read(api, move |session| Ok(serde_json::to_value(session.overview(&query)?)?)).await
+/// `GET /api/v1/recording`
+pub(super) async fn recording(State(api): State<Api>) -> Json<Recording> {
+    Json(api.capture.status().recording)
 }
 
-/// `GET /api/v1/requests`
-pub(super) async fn requests(State(api): State<Api>, Query(parameters): Parameters) -> Answer<Value> {
-    let query = query::requests(parameters)?;
-    read(api, move |session| {
-        let mut rows = session.requests(&query)?;
-        let found: Vec<ExchangeRow> = rows.by_ref().collect();
-        if let Some(error) = rows.error() {
-            bail!("{error}");
+/// `PATCH /api/v1/recording`
+pub(super) async fn set_recording(State(api): State<Api>, Json(change): Json<RecordingChange>) -> Answer<Recording> {
+    let status = act(api, move |api| api.capture.set_recording(change)).await?;
+    Ok(Json(status.0.recording))
+}
+
+/// Which requests to delete: these, or those that pass all rules.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteRequests {
+    #[serde(default)]
+    ids: Vec<u64>,
+    #[serde(default)]
+    rules: FilterSet,
+}
+
+/// `POST /api/v1/requests/delete`
+pub(super) async fn delete_requests(State(api): State<Api>, Json(which): Json<DeleteRequests>) -> Answer<Deleted> {
+    let parts: Vec<Expr> = with_ids(&which.ids).into_iter().chain(which.rules.to_expr()).collect();
+    if parts.is_empty() {
+        return Err(Failure::bad_request("say which requests: ids, rules, or both"));
+    }
+    let filter = Expr::all(parts);
+    blocking(api, move |api| Ok(Json(api.capture.delete_requests(&filter)?))).await
+}
+
+/// Which cookies to delete.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteCookies {
+    #[serde(default)]
+    domain: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    search: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// `POST /api/v1/cookies/delete`
+pub(super) async fn delete_cookies(State(api): State<Api>, Json(which): Json<DeleteCookies>) -> Answer<Deleted> {
+    let DeleteCookies { domain, name, search, all } = which;
+    if domain.is_none() && name.is_none() && search.is_none() && !all {
+        return Err(Failure::bad_request("say which cookies: domain, name, search, or all"));
+    }
+    let query = CookieQuery { domain, name, search, refused: true };
+    blocking(api, move |api| Ok(Json(api.capture.delete_cookies(&query)?))).await
+}
+
+/// The name of a device.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Label {
+    label: String,
+}
+
+/// `PUT /api/v1/devices/{address}`
+pub(super) async fn label_device(
+    State(api): State<Api>,
+    Path(address): Path<IpAddr>,
+    Json(label): Json<Label>,
+) -> Answer<Value> {
+    set_label(api, address, Some(label.label)).await
+}
+
+/// `DELETE /api/v1/devices/{address}`
+pub(super) async fn unlabel_device(State(api): State<Api>, Path(address): Path<IpAddr>) -> Answer<Value> {
+    set_label(api, address, None).await
+}
+
+async fn set_label(api: Api, address: IpAddr, label: Option<String>) -> Answer<Value> {
+    blocking(api, move |api| {
+        let labels = Labels::set(api.capture.home(), address, label.as_deref())?;
+        api.capture.set_labels(&labels)?;
+        Ok(Json(json!({ "address": address, "label": label })))
+    })
+    .await
+}
+
+/// `PATCH /api/v1/sessions/{session}`
+pub(super) async fn rename_session(
+    State(api): State<Api>,
+    Path(session): Path<String>,
+    Json(rename): Json<Rename>,
+) -> Answer<SessionEntry> {
+    blocking(api, move |api| {
+        let catalogue = Catalogue::open(api.capture.home());
+        let entry = catalogue.find(Some(&session))?;
+        if entry.id == api.capture.entry()?.id {
+            api.capture.rename(&rename.name)?;
+            return Ok(Json(api.capture.entry()?));
         }
-        Ok(json!({ "requests": found, "warnings": rows.warnings() }))
+        Ok(Json(catalogue.rename(&entry.id, &rename.name)?))
     })
     .await
 }
 
-/// `GET /api/v1/requests/{id}`
-pub(super) async fn request(State(api): State<Api>, Path(id): Path<u64>) -> Answer<Value> {
-    let row = read(api, move |session| Ok(serde_json::to_value(session.exchange(id)?)?)).await?;
-    if row.is_null() { Err(Failure::not_found(format!("request {id} is not in this session (yet)"))) } else { Ok(row) }
+/// `DELETE /api/v1/sessions/{session}`
+pub(super) async fn delete_session(State(api): State<Api>, Path(session): Path<String>) -> Answer<Value> {
+    blocking(api, move |api| {
+        let catalogue = Catalogue::open(api.capture.home());
+        let entry = catalogue.find(Some(&session))?;
+        catalogue.delete(&entry.id)?;
+        Ok(Json(json!({ "event": "deleted", "session": entry.id, "name": entry.name })))
+    })
+    .await
 }
 
-/// `GET /api/v1/sessions`
-pub(super) async fn sessions(State(api): State<Api>) -> Answer<Value> {
+/// `GET /api/v1/jar`
+pub(super) async fn jar(State(api): State<Api>) -> Answer<Value> {
     blocking(api, |api| {
-        let mut entries: Vec<SessionEntry> = Catalogue::open(api.capture.home()).list()?;
-        entries.reverse();
-        Ok(Json(json!({ "sessions": entries })))
+        let jar = Jar::load(api.capture.home())?;
+        Ok(Json(json!({ "cookies": jar.iter().collect::<Vec<_>>() })))
     })
     .await
 }
 
-/// `GET /api/v1/events`
-pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let ticks = stream::unfold((api, true), |(mut api, first)| async move {
-        if !first {
-            tokio::select! {
-                () = tokio::time::sleep(TICK) => {}
-                // Ends the stream; an error means that the server is gone, an end too.
-                _ = api.ending.wait_for(|end| *end) => return None,
+/// A cookie for the jar: as a response to `url` would set it, or those of the session for a domain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+pub(super) enum IntoJar {
+    Set { url: String, set_cookie: String },
+    Session { domain: String },
+}
+
+/// `POST /api/v1/jar`
+pub(super) async fn add_to_jar(State(api): State<Api>, Json(what): Json<IntoJar>) -> Answer<Value> {
+    blocking(api, move |api| {
+        let home = api.capture.home();
+        match what {
+            IntoJar::Set { url, set_cookie } => {
+                let url =
+                    Url::parse(url.clone().into()).with_context(|| format!("'{url}' is no URL; write it whole"))?;
+                Jar::update(home, |jar| jar.set(&url, &set_cookie, Timestamp::now()))??;
+                Ok(Json(json!({ "added": 1 })))
+            }
+            IntoJar::Session { domain } => {
+                let session = Session::open(home, api.capture.entry()?);
+                let found = session.cookies(&CookieQuery { domain: Some(domain), ..CookieQuery::default() })?;
+                let count = found.rows.len();
+                Jar::update(home, |jar| found.rows.into_iter().for_each(|row| jar.put(row.into())))?;
+                Ok(Json(json!({ "added": count })))
             }
         }
-        let status = api.capture.status();
-        // A status is numbers and text: there is nothing in it that could not be serialised.
-        let event = Event::default().event("status").json_data(&status).unwrap_or_default();
-        Some((Ok(event), (api, false)))
-    });
-    Sse::new(ticks).keep_alive(KeepAlive::default())
+    })
+    .await
+}
+
+/// `DELETE /api/v1/jar`
+pub(super) async fn clear_jar(State(api): State<Api>) -> Answer<Value> {
+    blocking(api, |api| {
+        let gone = Jar::update(api.capture.home(), |jar| jar.retain(|_| false))?;
+        Ok(Json(json!({ "removed": gone })))
+    })
+    .await
 }
 
 /// Does something to the capture and answers with its status.
@@ -151,17 +261,8 @@ async fn act(api: Api, act: impl FnOnce(&Api) -> anyhow::Result<()> + Send + 'st
     .await
 }
 
-/// Reads from the session's tables.
-async fn read(api: Api, read: impl FnOnce(&Session) -> anyhow::Result<Value> + Send + 'static) -> Answer<Value> {
-    blocking(api, |api| {
-        let session = Session::open(api.capture.home(), api.capture.entry()?);
-        read(&session).map(Json)
-    })
-    .await
-}
-
 /// Runs what touches the disk beside the runtime's own thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     api: Api,
     work: impl FnOnce(&Api) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! - [`token`]: the secret of a run. [`guard`]: who may talk.
 //! - [`steer`]: what the API needs from the capture.
-//! - [`server`]: thread and routes; `handlers`, `openapi`, `page`, `failure`: the answers.
+//! - [`server`]: thread and routes; `handlers`, `reading`, `stream`, `openapi`, `page`, `failure`: the answers.
 //! - [`client`]: how `weir stop` and its like reach it.
 
 pub(crate) mod client;
@@ -10,13 +10,18 @@ mod failure;
 mod guard;
 mod handlers;
 mod openapi;
+mod openapi_schemas;
 mod page;
 mod query;
+mod reading;
 mod server;
 mod steer;
+mod stream;
 pub(crate) mod token;
 
 pub(crate) use self::{
+    query::group_list,
+    reading::described,
     server::Server,
-    steer::{Status, Steer},
+    steer::{Recording, RecordingChange, Status, Steer},
 };

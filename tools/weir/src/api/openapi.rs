@@ -3,6 +3,8 @@
 use axum::Json;
 use serde_json::{Map, Value, json};
 
+use super::openapi_schemas;
+
 /// Method, path, id, sentence, request body, answer, of each operation.
 type Operation = (&'static str, &'static str, &'static str, &'static str, Option<&'static str>, &'static str);
 
@@ -15,10 +17,99 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ("post", "/api/v1/resume", "resume", "Record again", None, "Status"),
     ("get", "/api/v1/filter", "getFilter", "What is recorded", None, "Filter"),
     ("put", "/api/v1/filter", "setFilter", "Change what is recorded from now on", Some("SetFilter"), "Filter"),
+    ("get", "/api/v1/recording", "getRecording", "What is kept of each exchange", None, "Recording"),
+    (
+        "patch",
+        "/api/v1/recording",
+        "setRecording",
+        "Change what is kept of each exchange from now on; what is left out stays",
+        Some("RecordingChange"),
+        "Recording",
+    ),
     ("get", "/api/v1/overview", "overview", "Counts by groups", None, "Overview"),
     ("get", "/api/v1/requests", "requests", "Rows of exchanges, columns as in the table `exchanges`", None, "Requests"),
+    (
+        "post",
+        "/api/v1/requests/delete",
+        "deleteRequests",
+        "Delete requests of the running session: these ids, those that pass all rules, or both together",
+        Some("DeleteRequests"),
+        "Deleted",
+    ),
     ("get", "/api/v1/requests/{id}", "request", "One exchange", None, "Exchange"),
+    (
+        "get",
+        "/api/v1/requests/{id}/content",
+        "requestContent",
+        "One exchange with its bodies, decoded and made readable, and its messages",
+        None,
+        "Exchange",
+    ),
+    (
+        "get",
+        "/api/v1/requests/{id}/body/{half}",
+        "requestBody",
+        "The bytes of a body without its content coding; half: request or response",
+        None,
+        "Bytes",
+    ),
+    ("get", "/api/v1/requests/{id}/messages", "requestMessages", "The messages inside an exchange", None, "Messages"),
+    ("get", "/api/v1/ledger", "ledger", "What was seen, kept and dropped, and why", None, "SessionLedger"),
+    (
+        "get",
+        "/api/v1/devices",
+        "devices",
+        "Devices with counts, last seen, and whether they trust the CA",
+        None,
+        "Devices",
+    ),
+    ("put", "/api/v1/devices/{address}", "labelDevice", "Give a client's address a name", Some("Label"), "Labelled"),
+    ("delete", "/api/v1/devices/{address}", "unlabelDevice", "Take the name of an address away", None, "Labelled"),
+    ("get", "/api/v1/cookies", "cookies", "Cookies set and sent", None, "Cookies"),
+    (
+        "post",
+        "/api/v1/cookies/delete",
+        "deleteCookies",
+        "Delete cookies of the running session",
+        Some("DeleteCookies"),
+        "Deleted",
+    ),
+    ("get", "/api/v1/jar", "jar", "The cookies that weir send uses", None, "Jar"),
+    ("post", "/api/v1/jar", "addToJar", "Add a cookie, or those of the session for a domain", Some("IntoJar"), "Added"),
+    ("delete", "/api/v1/jar", "clearJar", "Empty the jar", None, "Removed"),
     ("get", "/api/v1/sessions", "sessions", "Every session of the home, the latest first", None, "Sessions"),
+    (
+        "get",
+        "/api/v1/sessions/{session}",
+        "oneSession",
+        "One session, by id, prefix of an id, or name",
+        None,
+        "Session",
+    ),
+    (
+        "patch",
+        "/api/v1/sessions/{session}",
+        "renameOneSession",
+        "Give a session another name",
+        Some("Rename"),
+        "Session",
+    ),
+    (
+        "delete",
+        "/api/v1/sessions/{session}",
+        "deleteSession",
+        "Delete a session that has ended",
+        None,
+        "SessionDeleted",
+    ),
+    (
+        "get",
+        "/api/v1/tail",
+        "tail",
+        "Server-sent events: `request` for each row as it is recorded, `missed` with a count when rows came too fast",
+        None,
+        "Rows",
+    ),
     ("get", "/api/v1/events", "events", "Server-sent events: `status`, twice a second", None, "Events"),
     ("get", "/api/v1/openapi.json", "openapi", "This document", None, "Document"),
 ];
@@ -45,7 +136,11 @@ fn document() -> Value {
     let mut paths = Map::new();
     for &(method, path, id, summary, body, answer) in OPERATIONS {
         let code = if id == "stop" { "202" } else { "200" };
-        let media_type = if id == "events" { "text/event-stream" } else { "application/json" };
+        let media_type = match id {
+            "events" | "tail" => "text/event-stream",
+            "requestBody" => "application/octet-stream",
+            _ => "application/json",
+        };
         let mut operation = json!({
             "operationId": id,
             "summary": summary,
@@ -81,12 +176,13 @@ fn document() -> Value {
                 "cookie": {"type": "apiKey", "in": "cookie", "name": "weir_PORT"},
                 "query": {"type": "apiKey", "in": "query", "name": "token"},
             },
-            "schemas": schemas(),
+            "schemas": openapi_schemas::all(),
         },
     })
 }
 
-fn reference(name: &str) -> Value {
+/// Points to a schema.
+pub(super) fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
@@ -98,16 +194,25 @@ fn parameters(id: &str) -> Vec<Value> {
                    "schema": {"type": "array", "items": {"type": "string"}}})
         })
     };
+    let session = || query("session", "id, prefix of an id, or name; the running session unless given", "string");
+    let path = |name: &str, kind: &str| json!({"name": name, "in": "path", "required": true, "schema": {"type": kind}});
     match id {
         "overview" => [
-            query("by", "columns to group by, separated by commas; method,domain,type,status unless given", "string"),
+            session(),
+            query(
+                "by",
+                "columns to group by, method,domain,type,status unless given; several with commas between them are crossed too",
+                "string",
+            ),
             query("top", "most groups of each column", "integer"),
         ]
         .into_iter()
         .chain(filters())
         .collect(),
         "requests" => [
+            session(),
             query("search", "text in the URL or in a header", "string"),
+            query("search_bodies", "whether the text may stand in a body too", "boolean"),
             query("sort", "column, :desc for the largest first", "string"),
             query("limit", "most rows, 100 unless given, 10000 at most", "integer"),
             query("offset", "rows skipped", "integer"),
@@ -115,46 +220,21 @@ fn parameters(id: &str) -> Vec<Value> {
         .into_iter()
         .chain(filters())
         .collect(),
-        "request" => vec![json!({"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}})],
+        "tail" => filters().collect(),
+        "request" | "requestContent" | "requestMessages" => vec![path("id", "integer"), session()],
+        "requestBody" => vec![path("id", "integer"), path("half", "string"), session()],
+        "devices" | "ledger" => vec![session()],
+        "cookies" => vec![
+            session(),
+            query("domain", "this domain and what is under it", "string"),
+            query("name", "exact", "string"),
+            query("search", "text in name, value or domain", "string"),
+            query("refused", "whether cookies that a browser would not keep are listed too", "boolean"),
+        ],
+        "labelDevice" | "unlabelDevice" => vec![path("address", "string")],
+        "oneSession" | "renameOneSession" | "deleteSession" => vec![path("session", "string")],
         _ => Vec::new(),
     }
-}
-
-fn schemas() -> Value {
-    let count = || json!({"type": "integer", "minimum": 0});
-    let text = || json!({"type": "string"});
-    let maybe_text = || json!({"type": ["string", "null"]});
-    let number = || json!({"type": "number"});
-    let tally = json!({"type": "object", "properties": {
-        "seen": count(), "kept": count(), "dropped": {"type": "object", "additionalProperties": count()}}});
-    let group = json!({"type": "object", "properties": {
-        "key": {}, "count": count(), "request_bytes": count(), "response_bytes": count(), "errors": count(),
-        "p50_us": {"type": ["integer", "null"]}, "p95_us": {"type": ["integer", "null"]}, "p99_us": {"type": ["integer", "null"]}}});
-    json!({
-        "Failure": {"type": "object", "properties": {"error": {"type": "object", "properties": {"code": text(), "message": text()}}}},
-        "Ledger": {"type": "object", "additionalProperties": tally},
-        "Status": {"type": "object", "properties": {
-            "session": text(), "name": text(), "state": {"enum": ["running", "paused", "stopping"]}, "started": text(),
-            "duration_s": number(), "exchanges": count(), "rate": number(), "request_bytes": count(), "response_bytes": count(),
-            "sent_bytes": count(), "received_bytes": count(), "open_exchanges": count(), "open_connections": count(),
-            "dropped": count(), "lost": count(), "memory_used": count(), "memory_limit": count(), "filters": maybe_text(),
-            "last_error": maybe_text(), "proxy": maybe_text(), "ledger": reference("Ledger")}},
-        "Rename": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {"name": text()}},
-        "Filter": {"type": "object", "properties": {"session": text(), "filters": maybe_text()}},
-        "SetFilter": {"type": "object", "required": ["rules"], "additionalProperties": false, "properties": {
-            "rules": {"type": "array", "items": {"type": "object", "required": ["name", "expr"],
-                "properties": {"name": {"type": "string", "description": "counted in the ledger as filter:<name>"}, "expr": text()}}}}},
-        "Overview": {"type": "object", "properties": {
-            "session": text(), "name": text(), "source": text(), "state": text(), "started": text(), "duration_s": number(),
-            "exchanges": count(), "request_bytes": count(), "response_bytes": count(),
-            "by": {"type": "object", "additionalProperties": {"type": "array", "items": group}}, "ledger": reference("Ledger")}},
-        "Exchange": {"type": "object", "description": "keys as the columns of the table `exchanges`"},
-        "Requests": {"type": "object", "properties": {"requests": {"type": "array", "items": reference("Exchange")},
-            "warnings": {"type": "array", "items": text(), "description": "parts that could not be read"}}},
-        "Sessions": {"type": "object", "properties": {"sessions": {"type": "array", "items": {"type": "object"}}}},
-        "Events": {"type": "string", "description": "event: status, data: a Status"},
-        "Document": {"type": "object"},
-    })
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::str::FromStr;
 
-use weir_engine::filter::FilterFlags;
-use weir_storage::{GroupBy, OverviewQuery, RequestsQuery};
+use weir_engine::filter::{Expr, FilterFlags};
+use weir_storage::{CookieQuery, GroupBy, OverviewQuery, RequestsQuery};
 
 use super::failure::Failure;
 use crate::cli::values;
 
 /// Rows an answer carries unless told otherwise.
 const LIMIT: usize = 100;
+/// Columns that can be crossed.
+const MOST_CROSSED: usize = 4;
 /// Rows an answer carries at most.
 const MOST: usize = 10_000;
 
@@ -20,8 +22,10 @@ pub(super) fn overview(parameters: Vec<(String, String)>) -> Result<OverviewQuer
     let filter = each(parameters, |name, value| {
         match name {
             "by" => {
-                for column in value.split(',') {
-                    by.push(GroupBy::from_str(column.trim()).map_err(Failure::bad_request)?);
+                let columns = group_list(value).map_err(Failure::bad_request)?;
+                by.extend(columns.iter().copied());
+                if columns.len() > 1 {
+                    query.crossed.push(columns);
                 }
             }
             "top" => query.top = Some(number(name, value)?),
@@ -41,6 +45,7 @@ pub(super) fn requests(parameters: Vec<(String, String)>) -> Result<RequestsQuer
     let filter = each(parameters, |name, value| {
         match name {
             "search" => query.search = Some(value.to_owned()),
+            "search_bodies" => query.search_bodies = value == "true",
             "sort" => query.sort = values::sort(value).map_err(Failure::bad_request)?,
             "limit" => query.limit = Some(number(name, value)?.min(MOST)),
             "offset" => query.offset = number(name, value)?,
@@ -51,11 +56,53 @@ pub(super) fn requests(parameters: Vec<(String, String)>) -> Result<RequestsQuer
     Ok(RequestsQuery { filter, ..query })
 }
 
+/// Columns to group by, separated by commas: crossed when there are several.
+pub(crate) fn group_list(text: &str) -> Result<Vec<GroupBy>, String> {
+    let mut columns = Vec::new();
+    for column in text.split(',') {
+        let column = GroupBy::from_str(column.trim())?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    if columns.len() > MOST_CROSSED {
+        return Err(format!("{} columns are too many to be crossed; {MOST_CROSSED} are the most", columns.len()));
+    }
+    Ok(columns)
+}
+
+/// The filter of `GET /api/v1/tail`.
+pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<Option<Expr>, Failure> {
+    each(parameters, |_, _| Ok(false))
+}
+
+/// The query of `GET /api/v1/cookies`.
+pub(super) fn cookies(parameters: Vec<(String, String)>) -> Result<CookieQuery, Failure> {
+    let mut query = CookieQuery::default();
+    for (name, value) in parameters {
+        match name.as_str() {
+            "domain" => query.domain = Some(value),
+            "name" => query.name = Some(value),
+            "search" => query.search = Some(value),
+            "refused" => query.refused = value == "true",
+            "token" => {}
+            _ => return Err(Failure::bad_request(format!("there is no parameter '{name}'"))),
+        }
+    }
+    Ok(query)
+}
+
+/// Takes the session's selector out of the parameters; without one it is the running session.
+pub(super) fn take_session(parameters: &mut Vec<(String, String)>) -> Option<String> {
+    let place = parameters.iter().position(|(name, _)| name == "session")?;
+    Some(parameters.remove(place).1)
+}
+
 /// Hands each parameter to `own`; those it does not know are filters, or nothing at all.
 fn each(
     parameters: Vec<(String, String)>,
     mut own: impl FnMut(&str, &str) -> Result<bool, Failure>,
-) -> Result<Option<weir_engine::filter::Expr>, Failure> {
+) -> Result<Option<Expr>, Failure> {
     let mut flags = FilterFlags::default();
     for (name, value) in parameters {
         if own(&name, &value)? {

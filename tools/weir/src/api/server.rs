@@ -18,15 +18,16 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 use tokio::sync::watch;
 
 use super::{
     failure::Failure,
     guard::{Guard, Shown},
-    handlers, openapi, page,
+    handlers, openapi, page, reading,
     steer::Steer,
+    stream,
     token::Token,
 };
 
@@ -106,23 +107,56 @@ async fn serve(listener: TcpListener, routes: Router, mut ending: watch::Receive
     }
 }
 
+/// A route of the API: method, path, handler.
+type Route = (&'static str, &'static str, MethodRouter<Api>);
+
+/// Every route under `/api/v1/`; the OpenAPI document describes the same (a test compares them).
+fn api_routes() -> Vec<Route> {
+    vec![
+        ("get", "/api/v1/session", get(handlers::session)),
+        ("patch", "/api/v1/session", patch(handlers::rename)),
+        ("post", "/api/v1/stop", post(handlers::stop)),
+        ("post", "/api/v1/pause", post(handlers::pause)),
+        ("post", "/api/v1/resume", post(handlers::resume)),
+        ("get", "/api/v1/filter", get(handlers::filter)),
+        ("put", "/api/v1/filter", put(handlers::set_filter)),
+        ("get", "/api/v1/recording", get(handlers::recording)),
+        ("patch", "/api/v1/recording", patch(handlers::set_recording)),
+        ("get", "/api/v1/overview", get(reading::overview)),
+        ("get", "/api/v1/requests", get(reading::requests)),
+        ("post", "/api/v1/requests/delete", post(handlers::delete_requests)),
+        ("get", "/api/v1/requests/{id}", get(reading::request)),
+        ("get", "/api/v1/requests/{id}/content", get(reading::content)),
+        ("get", "/api/v1/requests/{id}/body/{half}", get(reading::body)),
+        ("get", "/api/v1/requests/{id}/messages", get(reading::messages)),
+        ("get", "/api/v1/ledger", get(reading::ledger)),
+        ("get", "/api/v1/devices", get(reading::devices)),
+        ("put", "/api/v1/devices/{address}", put(handlers::label_device)),
+        ("delete", "/api/v1/devices/{address}", delete(handlers::unlabel_device)),
+        ("get", "/api/v1/cookies", get(reading::cookies)),
+        ("post", "/api/v1/cookies/delete", post(handlers::delete_cookies)),
+        ("get", "/api/v1/jar", get(handlers::jar)),
+        ("post", "/api/v1/jar", post(handlers::add_to_jar)),
+        ("delete", "/api/v1/jar", delete(handlers::clear_jar)),
+        ("get", "/api/v1/sessions", get(reading::sessions)),
+        ("get", "/api/v1/sessions/{session}", get(reading::one_session)),
+        ("patch", "/api/v1/sessions/{session}", patch(handlers::rename_session)),
+        ("delete", "/api/v1/sessions/{session}", delete(handlers::delete_session)),
+        ("get", "/api/v1/tail", get(stream::tail)),
+        ("get", "/api/v1/events", get(stream::events)),
+        ("get", "/api/v1/openapi.json", get(openapi::openapi)),
+    ]
+}
+
 fn routes(api: Api) -> Router {
     let guarded = middleware::from_fn_with_state(api.clone(), guard);
-    Router::new()
+    let pages = Router::new()
         .route("/", get(page::page))
         .route("/page.js", get(page::script))
-        .route("/page.css", get(page::style))
-        .route("/api/v1/session", get(handlers::session).patch(handlers::rename))
-        .route("/api/v1/stop", post(handlers::stop))
-        .route("/api/v1/pause", post(handlers::pause))
-        .route("/api/v1/resume", post(handlers::resume))
-        .route("/api/v1/filter", get(handlers::filter).put(handlers::set_filter))
-        .route("/api/v1/overview", get(handlers::overview))
-        .route("/api/v1/requests", get(handlers::requests))
-        .route("/api/v1/requests/{id}", get(handlers::request))
-        .route("/api/v1/sessions", get(handlers::sessions))
-        .route("/api/v1/events", get(handlers::events))
-        .route("/api/v1/openapi.json", get(openapi::openapi))
+        .route("/page.css", get(page::style));
+    api_routes()
+        .into_iter()
+        .fold(pages, |router, (_, path, handler)| router.route(path, handler))
         .fallback(|| async { Failure::not_found("there is nothing here; /api/v1/openapi.json says what there is") })
         .method_not_allowed_fallback(|| async { Failure::method() })
         .layer(DefaultBodyLimit::max(MOST_BODY))
@@ -151,4 +185,19 @@ async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_served_is_what_is_described() {
+        let served: BTreeSet<_> = api_routes().into_iter().map(|(method, path, _)| (method, path)).collect();
+        let described: BTreeSet<_> = openapi::OPERATIONS.iter().map(|operation| (operation.0, operation.1)).collect();
+        assert_eq!(served, described);
+        assert_eq!(served.len(), api_routes().len(), "no route twice");
+    }
 }

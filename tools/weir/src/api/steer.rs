@@ -1,8 +1,13 @@
 //! What the control API needs from whoever captures: the seam between the two.
 
-use serde::Serialize;
-use weir_engine::{filter::FilterSet, ledger::Ledger};
-use weir_storage::{Home, SessionEntry};
+use serde::{Deserialize, Serialize};
+use weir_engine::{
+    filter::{Expr, FilterSet},
+    ledger::Ledger,
+};
+use weir_storage::{CookieQuery, Deleted, Home, Labels, SessionEntry, Tail};
+
+use crate::cli::capture::Bodies;
 
 /// A running capture as it stands: the document of `/api/v1/session` and of each event.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) started: String,
     /// Seconds since then, pauses left out.
     pub(crate) duration_s: f64,
+    /// Seconds since then.
+    pub(crate) wall_s: f64,
     /// Exchanges recorded.
     pub(crate) exchanges: u64,
     /// Exchanges seen a second, over the last seconds.
@@ -41,6 +48,10 @@ pub(crate) struct Status {
     pub(crate) memory_used: u64,
     /// Bytes of the memory budget.
     pub(crate) memory_limit: u64,
+    /// Bytes of parts written to disk.
+    pub(crate) stored_bytes: u64,
+    /// What is kept of each exchange.
+    pub(crate) recording: Recording,
     /// The capture filter as an expression.
     pub(crate) filters: Option<String>,
     /// What last went wrong while writing.
@@ -49,6 +60,39 @@ pub(crate) struct Status {
     pub(crate) proxy: Option<String>,
     /// What was seen, kept and dropped.
     pub(crate) ledger: Ledger,
+}
+
+/// What a capture keeps of each exchange: the toggles of `weir filter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recording {
+    /// Which bodies are stored.
+    pub(crate) bodies: Bodies,
+    /// Whether bodies of responses are stored at all.
+    pub(crate) responses: bool,
+    /// Whether cookies are gathered in their table.
+    pub(crate) cookies: bool,
+}
+
+/// A change of [`Recording`]: what is left out stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordingChange {
+    /// Which bodies are stored from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bodies: Option<Bodies>,
+    /// Whether bodies of responses are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) responses: Option<bool>,
+    /// Whether cookies are gathered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cookies: Option<bool>,
+}
+
+impl RecordingChange {
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// A capture that can be steered.
@@ -69,4 +113,14 @@ pub(crate) trait Steer: Send + Sync + 'static {
     fn resume(&self) -> anyhow::Result<()>;
     /// Records from now on what passes `filters`.
     fn set_filters(&self, filters: FilterSet) -> anyhow::Result<()>;
+    /// Keeps from now on this of each exchange.
+    fn set_recording(&self, change: RecordingChange) -> anyhow::Result<()>;
+    /// Takes over the names of clients' addresses.
+    fn set_labels(&self, labels: &Labels) -> anyhow::Result<()>;
+    /// Watches what is recorded from now on.
+    fn tail(&self, filter: Option<Expr>) -> anyhow::Result<Tail>;
+    /// Deletes requests of its session.
+    fn delete_requests(&self, filter: &Expr) -> anyhow::Result<Deleted>;
+    /// Deletes cookies of its session.
+    fn delete_cookies(&self, query: &CookieQuery) -> anyhow::Result<Deleted>;
 }

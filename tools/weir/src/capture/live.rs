@@ -113,6 +113,7 @@ pub(crate) mod tests {
     use weir_engine::ledger::Ledger;
 
     use super::*;
+    use crate::{api::Recording, cli::capture::Bodies};
 
     pub(crate) fn status() -> Status {
         Status {
@@ -121,6 +122,7 @@ pub(crate) mod tests {
             state: "running",
             started: "2026-01-02T03:04:05.000000Z".to_owned(),
             duration_s: 65.2,
+            wall_s: 70.0,
             exchanges: 12_345,
             rate: 1_240.0,
             request_bytes: 1 << 20,
@@ -133,6 +135,8 @@ pub(crate) mod tests {
             lost: 0,
             memory_used: 0,
             memory_limit: 256 << 20,
+            stored_bytes: 0,
+            recording: Recording { bodies: Bodies::MediaOff, responses: true, cookies: true },
             filters: None,
             last_error: None,
             proxy: None,

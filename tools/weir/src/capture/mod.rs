@@ -2,6 +2,7 @@
 //!
 //! - [`options`]: flags into the libraries' configurations.
 //! - [`ports`], [`addresses`]: where to listen, and what phones see.
+//! - [`per_device`]: a session for each device beside that of the capture.
 //! - [`running`]: the parts while they run, and how they are steered and stopped.
 //! - [`watch`]: signals, `--duration`, the status line.
 //! - [`welcome`], [`live`], [`rate`]: what users see meanwhile.
@@ -9,6 +10,7 @@
 mod addresses;
 pub(crate) mod live;
 mod options;
+mod per_device;
 pub(crate) mod ports;
 mod rate;
 mod running;
@@ -27,7 +29,7 @@ use weir_engine::{
     pipeline::{Budget, Ids, Outlet, WhenFull, queue},
 };
 use weir_proxy::{Proxy, ca::Authority};
-use weir_storage::{Catalogue, Home, Recorder, SessionEntry, SessionState};
+use weir_storage::{Catalogue, Home, Labels, Recorder, SessionEntry, SessionState};
 
 use self::{
     options::Options,
@@ -66,8 +68,26 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     let ids = Arc::new(Ids::default());
     let budget = Budget::new(options.memory);
     let when_full = if args.shed { WhenFull::Shed } else { WhenFull::Wait };
-    let recorder = Recorder::start(options.recorder(home), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
+    let labels = Labels::load(home)?;
+    let recorder_options = options.recorder(home, &labels);
+    // Between the proxy and the recorder stands the router, where each device has a session.
+    let (rest, unrouted) = queue(QUEUE_BATCHES);
+    let (receiver, routed) =
+        if args.session_per_device { (unrouted, Some((receiver, rest))) } else { (receiver, None) };
+    let recorder = Recorder::start(recorder_options.clone(), receiver, Arc::clone(&counters), Arc::clone(&ids))?;
     let session = recorder.id();
+    let devices = routed
+        .map(|(receiver, rest)| {
+            let plan = per_device::Plan {
+                options: recorder_options,
+                parent: session,
+                ui: ui_address.map(|ui| ui.to_string()),
+                ids: Arc::clone(&ids),
+                counters: Arc::clone(&counters),
+            };
+            per_device::PerDevice::start(plan, labels, receiver, rest)
+        })
+        .transpose()?;
 
     let mut config = options.proxy.clone();
     config.refuse.extend(ui_address);
@@ -76,6 +96,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
         Ok(proxy) => proxy,
         Err(error) => {
             // Nothing was recorded: no session is left behind.
+            devices.map_or(Ok(()), per_device::PerDevice::finish)?;
             recorder.finish()?;
             Catalogue::open(home).delete(&session)?;
             return Err(error.into());
@@ -87,7 +108,14 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
         entry.ui = ui_address.map(|ui| ui.to_string());
     })?;
 
-    let running = Arc::new(Running::new(home.clone(), counters, budget, recorder, proxy, entry));
+    let keep = Arc::clone(&options.proxy.keep);
+    let running = Arc::new(Running::new(
+        home.clone(),
+        counters,
+        budget,
+        keep,
+        running::Begun { recorder, devices, proxy, entry },
+    ));
     let api = Api::start(ui, home, &session.to_string(), &running)?;
     announce(&options, &authority, home, &running, address, &api, out)?;
 

@@ -1,12 +1,15 @@
 //! Flags of `weir capture` into the configurations of the libraries. No I/O but the reading of the clock.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use jiff::Zoned;
 use weir_engine::filter::FilterSet;
-use weir_proxy::config::{BodyPolicy, ProxyConfig, UpstreamConfig, UpstreamProxy};
-use weir_storage::{Home, RecorderOptions};
+use weir_proxy::config::{BodyPolicy, Keep, ProxyConfig, UpstreamConfig, UpstreamProxy};
+use weir_storage::{Home, Labels, Limits, RecorderOptions};
 
 use super::ports;
 use crate::{
@@ -47,6 +50,28 @@ pub(super) struct Options {
     pub(super) filters: FilterSet,
     name: String,
     flush_interval: std::time::Duration,
+    cookies: bool,
+    limits: Limits,
+}
+
+impl From<Bodies> for BodyPolicy {
+    fn from(bodies: Bodies) -> Self {
+        match bodies {
+            Bodies::All => Self::All,
+            Bodies::MediaOff => Self::MediaOff,
+            Bodies::None => Self::None,
+        }
+    }
+}
+
+impl From<BodyPolicy> for Bodies {
+    fn from(policy: BodyPolicy) -> Self {
+        match policy {
+            BodyPolicy::All => Self::All,
+            BodyPolicy::MediaOff => Self::MediaOff,
+            BodyPolicy::None => Self::None,
+        }
+    }
 }
 
 impl Options {
@@ -78,12 +103,7 @@ impl Options {
             passthrough: args.passthrough.clone(),
             passthrough_pinned: args.passthrough_pinned,
             auth: args.auth.clone(),
-            bodies: match args.bodies {
-                Bodies::All => BodyPolicy::All,
-                Bodies::MediaOff => BodyPolicy::MediaOff,
-                Bodies::None => BodyPolicy::None,
-            },
-            record_responses: !args.no_responses,
+            keep: Arc::new(Keep::new(args.bodies.into(), !args.no_responses)),
             limits,
             ..defaults
         };
@@ -99,12 +119,17 @@ impl Options {
             filters,
             name: args.name.clone().unwrap_or_else(|| default_name(&Zoned::now())),
             flush_interval: args.flush_interval,
+            cookies: !args.no_cookies,
+            limits: Limits { exchanges: args.max_exchanges, bytes: args.max_size },
         })
     }
 
     /// The recorder's part of it.
-    pub(super) fn recorder(&self, home: &Home) -> RecorderOptions {
+    pub(super) fn recorder(&self, home: &Home, labels: &Labels) -> RecorderOptions {
         RecorderOptions {
+            cookies: self.cookies,
+            limits: self.limits,
+            labels: labels.shared(),
             filters: self.filters.clone(),
             flush_interval: self.flush_interval,
             name: Some(self.name.clone()),
@@ -128,7 +153,7 @@ fn listen(args: &CaptureArgs) -> Result<SocketAddr> {
 }
 
 /// `Sat 21 Nov 23:05:11`: what people call a session they did not name.
-fn default_name(now: &Zoned) -> String {
+pub(crate) fn default_name(now: &Zoned) -> String {
     now.strftime("%a %d %b %Y, %H:%M:%S").to_string()
 }
 
@@ -178,10 +203,13 @@ mod tests {
             "GET",
             "--flush-interval",
             "200ms",
+            "--max-exchanges",
+            "9",
         ])
         .expect("options");
         let proxy = &options.proxy;
-        assert_eq!((proxy.bodies, proxy.record_responses, proxy.threads), (BodyPolicy::None, false, 3));
+        assert_eq!((proxy.keep.bodies(), proxy.keep.responses(), proxy.threads), (BodyPolicy::None, false, 3));
+        assert_eq!(options.limits, Limits { exchanges: Some(9), bytes: None });
         assert_eq!(proxy.passthrough, ["a", "b"]);
         assert_eq!(proxy.upstream.proxy.as_ref().map(|proxy| proxy.port), Some(3128));
         assert_eq!((options.memory, proxy.limits.stored_body_bytes), (64 << 20, 1 << 20));

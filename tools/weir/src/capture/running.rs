@@ -10,29 +10,47 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tokio::sync::Notify;
 use weir_engine::{
-    filter::FilterSet,
+    filter::{Expr, FilterSet},
     ledger::{Counters, Layer, Tally},
     pipeline::Budget,
 };
-use weir_proxy::Proxy;
-use weir_storage::{Catalogue, Home, Recorder, SessionEntry, StorageError};
+use weir_proxy::{Proxy, config::Keep};
+use weir_storage::{Catalogue, CookieQuery, Deleted, Home, Labels, Recorder, SessionEntry, StorageError, Tail};
 
-use super::rate::RateMeter;
-use crate::api::{Status, Steer};
+use super::{
+    per_device::{PerDevice, Steered},
+    rate::RateMeter,
+};
+use crate::api::{Recording, RecordingChange, Status, Steer};
 
 /// The parts that end at shutdown, and what is remembered of them.
 #[derive(Debug)]
 struct Parts {
     proxy: Option<Proxy>,
     recorder: Option<Recorder>,
+    /// The sessions of devices, where each has its own.
+    devices: Option<PerDevice>,
     /// The entry as last known: names, addresses, filters; counts are the recorder's.
     entry: SessionEntry,
     paused_at: Option<Instant>,
     paused: Duration,
     meter: RateMeter,
+}
+
+/// What was begun, and is to be ended.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The recorder of the capture's session.
+    pub(crate) recorder: Recorder,
+    /// The sessions of devices, where each has its own.
+    pub(crate) devices: Option<PerDevice>,
+    /// The proxy.
+    pub(crate) proxy: Proxy,
+    /// The entry of the capture's session.
+    pub(crate) entry: SessionEntry,
 }
 
 /// A running capture.
@@ -41,6 +59,7 @@ pub(crate) struct Running {
     home: Home,
     counters: Arc<Counters>,
     budget: Budget,
+    keep: Arc<Keep>,
     started: Instant,
     parts: Mutex<Parts>,
     stopping: AtomicBool,
@@ -49,16 +68,11 @@ pub(crate) struct Running {
 
 impl Running {
     /// Takes over the parts.
-    pub(crate) fn new(
-        home: Home,
-        counters: Arc<Counters>,
-        budget: Budget,
-        recorder: Recorder,
-        proxy: Proxy,
-        entry: SessionEntry,
-    ) -> Self {
+    pub(crate) fn new(home: Home, counters: Arc<Counters>, budget: Budget, keep: Arc<Keep>, begun: Begun) -> Self {
+        let Begun { recorder, devices, proxy, entry } = begun;
         let parts = Parts {
             entry,
+            devices,
             proxy: Some(proxy),
             recorder: Some(recorder),
             paused_at: None,
@@ -69,6 +83,7 @@ impl Running {
             home,
             counters,
             budget,
+            keep,
             started: Instant::now(),
             parts: Mutex::new(parts),
             stopping: AtomicBool::new(false),
@@ -95,13 +110,16 @@ impl Running {
     /// drains, flushes, compacts and closes the entry. Blocks.
     pub(crate) fn shut_down(&self, grace: Duration) -> Result<SessionEntry> {
         self.stopping.store(true, Relaxed);
-        let (proxy, recorder) = {
+        let (proxy, recorder, devices) = {
             let mut parts = self.parts();
             parts.end_pause();
-            (parts.proxy.take(), parts.recorder.take())
+            (parts.proxy.take(), parts.recorder.take(), parts.devices.take())
         };
         if let Some(proxy) = proxy {
             proxy.stop(grace);
+        }
+        if let Some(devices) = devices {
+            devices.finish()?;
         }
         let Some(recorder) = recorder else { bail!("the capture has been stopped already") };
         let closed = recorder.finish()?;
@@ -117,15 +135,34 @@ impl Running {
     /// Changes the recorder, and remembers the entry that came of it.
     fn change(&self, change: impl FnOnce(&Recorder) -> Result<SessionEntry, StorageError>) -> Result<()> {
         let mut parts = self.parts();
-        let Some(recorder) = &parts.recorder else {
-            bail!("the capture is being stopped; nothing can be changed any more");
-        };
-        parts.entry = change(recorder)?;
+        parts.entry = change(parts.recorder()?)?;
         Ok(())
+    }
+
+    /// Changes the recorders of devices too; `steer` says the same of those that are still to come.
+    fn change_all(
+        &self,
+        steer: impl FnOnce(&mut Steered),
+        change: impl Fn(&Recorder) -> Result<SessionEntry, StorageError>,
+    ) -> Result<()> {
+        self.change(&change)?;
+        match &self.parts().devices {
+            Some(devices) => devices.each(steer, change),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a limit was reached.
+    pub(crate) fn is_full(&self) -> bool {
+        self.parts().recorder.as_ref().is_some_and(|recorder| recorder.status().is_full)
     }
 }
 
 impl Parts {
+    fn recorder(&self) -> Result<&Recorder> {
+        self.recorder.as_ref().context("the capture is being stopped; nothing can be changed any more")
+    }
+
     /// Ends a pause, when there is one.
     fn end_pause(&mut self) {
         if let Some(since) = self.paused_at.take() {
@@ -153,6 +190,7 @@ impl Steer for Running {
             state,
             started: entry.started.to_string(),
             duration_s: self.started.elapsed().saturating_sub(paused).as_secs_f64(),
+            wall_s: self.started.elapsed().as_secs_f64(),
             exchanges: recorded.as_ref().map_or(entry.exchanges, |status| status.exchanges),
             rate: parts.meter.per_second(),
             request_bytes: recorded.as_ref().map_or(entry.request_bytes, |status| status.request_bytes),
@@ -165,6 +203,12 @@ impl Steer for Running {
             lost: ledger.lost(),
             memory_used: self.budget.used() as u64,
             memory_limit: self.budget.limit() as u64,
+            stored_bytes: recorded.as_ref().map_or(0, |status| status.stored_bytes),
+            recording: Recording {
+                bodies: self.keep.bodies().into(),
+                responses: self.keep.responses(),
+                cookies: recorded.as_ref().is_some_and(|status| status.cookies),
+            },
             filters: entry.filters,
             last_error: recorded.and_then(|status| status.last_error).or(entry.last_error),
             proxy: entry.proxy,
@@ -193,7 +237,7 @@ impl Steer for Running {
         if self.parts().paused_at.is_some() {
             return Ok(());
         }
-        self.change(|recorder| recorder.set_paused(true))?;
+        self.change_all(|steered| steered.paused = true, |recorder| recorder.set_paused(true))?;
         self.parts().paused_at = Some(Instant::now());
         Ok(())
     }
@@ -202,12 +246,53 @@ impl Steer for Running {
         if self.parts().paused_at.is_none() {
             return Ok(());
         }
-        self.change(|recorder| recorder.set_paused(false))?;
+        self.change_all(|steered| steered.paused = false, |recorder| recorder.set_paused(false))?;
         self.parts().end_pause();
         Ok(())
     }
 
     fn set_filters(&self, filters: FilterSet) -> Result<()> {
-        self.change(|recorder| recorder.set_filters(filters))
+        let change = |recorder: &Recorder| recorder.set_filters(filters.clone());
+        self.change_all(|steered| steered.options.filters = filters.clone(), change)
+    }
+
+    fn set_recording(&self, change: RecordingChange) -> Result<()> {
+        if let Some(bodies) = change.bodies {
+            self.keep.set_bodies(bodies.into());
+        }
+        if let Some(responses) = change.responses {
+            self.keep.set_responses(responses);
+        }
+        if let Some(cookies) = change.cookies {
+            let change = |recorder: &Recorder| {
+                recorder.set_cookies(cookies);
+                recorder.entry()
+            };
+            self.change_all(|steered| steered.options.cookies = cookies, change)?;
+        }
+        Ok(())
+    }
+
+    fn set_labels(&self, labels: &Labels) -> Result<()> {
+        self.change(|recorder| {
+            recorder.set_labels(labels.shared());
+            recorder.entry()
+        })?;
+        if let Some(devices) = &self.parts().devices {
+            devices.set_labels(labels);
+        }
+        Ok(())
+    }
+
+    fn tail(&self, filter: Option<Expr>) -> Result<Tail> {
+        Ok(self.parts().recorder()?.tail(filter))
+    }
+
+    fn delete_requests(&self, filter: &Expr) -> Result<Deleted> {
+        Ok(self.parts().recorder()?.delete_requests(filter)?)
+    }
+
+    fn delete_cookies(&self, query: &CookieQuery) -> Result<Deleted> {
+        Ok(self.parts().recorder()?.delete_cookies(query)?)
     }
 }

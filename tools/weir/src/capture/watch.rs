@@ -1,4 +1,4 @@
-//! Watches over a running capture: signals, `--duration`, a stop by the API, the status line.
+//! Watches over a running capture: signals, `--duration`, a full session, a stop by the API, the status line.
 //!
 //! In: a running capture. Out: its entry once everything is on disk.
 
@@ -6,14 +6,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use weir_storage::SessionEntry;
 
 use super::{GRACE, live::Line, running::Running};
-use crate::api::Steer;
+use crate::{api::Steer, signals::Signals};
 
 /// How often rate and status line follow.
 const TICK: Duration = Duration::from_millis(250);
@@ -74,6 +71,9 @@ async fn watch(running: &Running, duration: Option<Duration>, signals: &mut Sign
         tokio::select! {
             _ = tick.tick() => {
                 running.tick();
+                if running.is_full() {
+                    return;
+                }
                 if let Some(line) = &line {
                     line.show(&running.status());
                 }
@@ -83,45 +83,6 @@ async fn watch(running: &Running, duration: Option<Duration>, signals: &mut Sign
             () = &mut over => return,
         }
     }
-}
-
-/// SIGINT, SIGTERM, and SIGHUP of a terminal that closes.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// None under nohup.
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
-        })
-    }
-
-    async fn any(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hangup => {}
-        }
-    }
-}
-
-/// Whether whoever started this process wants it to outlive its terminal (nohup): listening would undo that.
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn spinner() -> ProgressBar {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use super::{
     filters::FilterArgs,
@@ -10,7 +11,8 @@ use super::{
 };
 
 /// Which bodies are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Bodies {
     /// All of them
     All,
@@ -30,7 +32,7 @@ pub(crate) struct CaptureArgs {
     /// Listen on all addresses, for phones and other machines, and print those they can use
     #[arg(long, help_heading = "Listening")]
     pub(crate) lan: bool,
-    /// Credentials that clients of the proxy must give
+    /// Credentials that clients of the proxy must give; the user name * is any, and names the client's device
     #[arg(long, value_name = "USER:PASSWORD", value_parser = credentials, help_heading = "Listening")]
     pub(crate) auth: Option<(String, String)>,
     /// Where the live page and the control API listen [default: 127.0.0.1:5560, or a free port]
@@ -46,6 +48,15 @@ pub(crate) struct CaptureArgs {
     /// Stop after this time: 30s, 5m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = positive_duration, help_heading = "Session")]
     pub(crate) duration: Option<Duration>,
+    /// Stop after so many exchanges were recorded
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Session")]
+    pub(crate) max_exchanges: Option<u64>,
+    /// Stop once the session takes this much on disk: 500MiB, 10GB
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Session")]
+    pub(crate) max_size: Option<u64>,
+    /// Record each device into a session of its own, beside the one of the capture
+    #[arg(long, help_heading = "Session")]
+    pub(crate) session_per_device: bool,
     /// Longest time between an exchange's end and its row on disk: what a crash may cost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive_duration, help_heading = "Session")]
     pub(crate) flush_interval: Duration,
@@ -59,6 +70,9 @@ pub(crate) struct CaptureArgs {
     /// Record requests only: responses pass through, their status and size are kept
     #[arg(long, help_heading = "What is recorded")]
     pub(crate) no_responses: bool,
+    /// Gather no cookies in their table (the header lines are recorded as they are)
+    #[arg(long, help_heading = "What is recorded")]
+    pub(crate) no_cookies: bool,
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
 

@@ -2,11 +2,17 @@
 //!
 //! - [`values`]: durations, sizes, addresses.
 //! - [`filters`]: the filter flags, the same everywhere.
-//! - [`capture`]: the flags of `weir capture`.
+//! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`. [`load`]: of `weir load`.
+//! - [`export`]: those of `weir export`.
+//! - [`data`]: of what looks into sessions and changes them.
 //! - here: the commands, and the examples `--help` shows.
 
 pub(crate) mod capture;
+pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod filters;
+pub(crate) mod import;
+pub(crate) mod load;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -15,7 +21,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_storage::Sort;
 
-pub(crate) use self::{capture::CaptureArgs, filters::FilterArgs};
+pub(crate) use self::{
+    capture::CaptureArgs, data::*, export::ExportArgs, filters::FilterArgs, import::ImportArgs, load::LoadCommand,
+};
 
 /// Records HTTP(S) traffic of phones, browsers, apps and servers into open Parquet files.
 #[derive(Debug, Parser)]
@@ -62,6 +70,18 @@ Examples:
 
 Ctrl-C stops cleanly; a second one at once. Exit code 3: something was lost, `weir ledger` says what.")]
     Capture(Box<CaptureArgs>),
+    /// Read capture files and HAR files into a new session
+    #[command(after_help = "\
+Examples:
+  weir import trace.pcapng
+  weir import day1.pcap.gz day2.pcap.zst --name \"two days\"   one after another, as one stream of packets
+  tcpdump -i any -w - tcp port 80 | weir import -            until Ctrl-C
+  weir import browser.har --domain '*.example.com'
+  weir import trace.pcap --bodies none --jobs 2 --json       the last line says what was read, kept and dropped
+
+What was missing or damaged in the file is counted (weir ledger) and is no error. Exit code 3: weir itself could
+not keep something it should have.")]
+    Import(Box<ImportArgs>),
     /// Stop a running session from another terminal
     #[command(after_help = "Examples:\n  weir stop\n  weir stop \"phone, login\"")]
     Stop(SessionArg),
@@ -76,11 +96,16 @@ Ctrl-C stops cleanly; a second one at once. Exit code 3: something was lost, `we
 Examples:
   weir filter                               what is recorded now
   weir filter --method POST,PUT --type json
-  weir filter --clear                       everything again")]
+  weir filter --clear                       everything again
+  weir filter --bodies all --cookies off    what is kept of each exchange")]
     Filter(FilterCommandArgs),
-    /// List the sessions
-    #[command(after_help = "Examples:\n  weir sessions\n  weir sessions --json | head -1")]
-    Sessions,
+    /// List the sessions, or delete old ones
+    #[command(after_help = "\
+Examples:
+  weir sessions
+  weir sessions --json | head -1
+  weir sessions prune --keep 30d")]
+    Sessions(SessionsArgs),
     /// Show, rename or delete a session
     #[command(subcommand)]
     Session(SessionCommand),
@@ -89,7 +114,9 @@ Examples:
 Examples:
   weir overview
   weir overview --by endpoint --top 20 --where \"duration_us > 1000000\"
-  weir overview \"phone, login\" --by domain,device --json")]
+  weir overview --by domain,status                 both crossed
+  weir overview --by domain --by status            one after the other
+  weir overview \"phone, login\" --by hour --json")]
     Overview(OverviewArgs),
     /// List a session's requests
     #[command(after_help = "\
@@ -97,7 +124,8 @@ Examples:
   weir requests --method POST --domain '*.example.com'
   weir requests --where \"status >= 400 AND NOT url ~ '/health'\"
   weir requests --sort duration_us:desc --limit 20
-  weir requests --search token --json")]
+  weir requests --search token --json
+  weir requests --search 'out of stock' --search-bodies")]
     Requests(RequestsArgs),
     /// Show one request and its response in full
     #[command(after_help = "\
@@ -106,12 +134,78 @@ Examples:
   weir show \"phone, login\" 17
   weir show 17 --body response > answer.json")]
     Show(ShowArgs),
+    /// Show the requests of a running session as they are recorded
+    #[command(after_help = "\
+Examples:
+  weir tail
+  weir tail --status 5xx --json | jq -r .url")]
+    Tail(TailArgs),
+    /// Delete requests of a session, by their numbers or by a filter
+    #[command(after_help = "\
+Examples:
+  weir delete 17 18
+  weir delete \"phone, login\" --domain ads.example.com
+  weir delete --where \"url ~ '/health'\"")]
+    Delete(DeleteArgs),
+    /// List the devices of a session: counts, last seen, whether they trust the CA
+    #[command(after_help = "Examples:\n  weir devices\n  weir devices --json")]
+    Devices(DevicesArgs),
+    /// Name devices
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// List, search or delete the cookies of a session, or write them for curl
+    #[command(after_help = "\
+Examples:
+  weir cookies --domain example.com
+  weir cookies --jar cookies.txt && curl --cookie cookies.txt https://example.com/
+  weir cookies --name _ga --delete
+  weir cookies --json")]
+    Cookies(CookiesArgs),
+    /// The cookies that `weir send --jar` sends
+    #[command(after_help = "\
+Examples:
+  weir jar
+  weir jar add --domain example.com       from the latest session
+  weir jar export -o cookies.txt")]
+    Jar(JarArgs),
+    /// Send a captured request again, changed or not; a session of its own records it
+    #[command(after_help = "\
+Examples:
+  weir send 17
+  weir send 17 --set-header 'Authorization: Bearer x' --diff
+  weir send \"phone, login\" 17 --method PUT --body @order.json --jar
+  weir send 17 --proxy running                through the running capture too")]
+    Send(Box<SendArgs>),
+    /// Compare two sessions: endpoints, statuses, latencies, headers, cookies, third parties
+    #[command(after_help = "\
+Examples:
+  weir diff release-3 release-4
+  weir diff release-3 release-4 --ignore-shifts --json
+
+Exit code 1: they differ.")]
+    Diff(DiffArgs),
+    /// Write requests as a Postman collection, HAR file, curl lines and other formats
+    #[command(after_help = "\
+Examples:
+  weir export --to postman -o api.postman_collection.json
+  weir export --to postman --into api.postman_collection.json --method POST
+  weir export --to har -o session.har
+  weir export --to curl --ids 17                  one request to paste into a shell
+  weir export \"phone, login\" --to jsonl --status 5xx | jq .url
+  weir export --to csv --domain '*.example.com' -o table.csv
+
+Credentials are written as HIDDEN unless --with-secrets is given. What was left out or cut is said on standard
+error and, where the format has a place for it, in the file.")]
+    Export(Box<ExportArgs>),
     /// What was seen, kept and dropped, and why
     #[command(after_help = "Examples:\n  weir ledger\n  weir ledger --json")]
     Ledger(SessionArg),
     /// The certificate authority that intercepts TLS
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Make traffic to test with
+    #[command(subcommand)]
+    Load(LoadCommand),
     /// What works on this machine, with a stable code per finding
     #[command(after_help = "Examples:\n  weir doctor\n  weir doctor --json")]
     Doctor,
@@ -148,6 +242,15 @@ pub(crate) struct FilterCommandArgs {
     /// Record everything again
     #[arg(long)]
     pub(crate) clear: bool,
+    /// Which bodies are stored
+    #[arg(long, value_name = "POLICY", value_enum, help_heading = "What is kept of each exchange")]
+    pub(crate) bodies: Option<capture::Bodies>,
+    /// Whether bodies of responses are stored at all
+    #[arg(long, value_name = "ON|OFF", value_parser = values::switch, help_heading = "What is kept of each exchange")]
+    pub(crate) responses: Option<bool>,
+    /// Whether cookies are gathered in their table
+    #[arg(long, value_name = "ON|OFF", value_parser = values::switch, help_heading = "What is kept of each exchange")]
+    pub(crate) cookies: Option<bool>,
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
 }
@@ -180,8 +283,9 @@ pub(crate) enum SessionCommand {
 pub(crate) struct OverviewArgs {
     /// Id, beginning of an id, or name [default: the latest]
     pub(crate) session: Option<String>,
-    /// Columns to group by: method, domain, type, status, endpoint, device, … [default: method,domain,type,status]
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    /// Column to group by, several to cross: method, domain, type, category, status, status_class, endpoint, device,
+    /// protocol, process, hour, … (repeatable) [default: method, domain, type and status, each by itself]
+    #[arg(long, value_name = "COLUMNS")]
     pub(crate) by: Vec<String>,
     /// Most groups shown of each column
     #[arg(long, value_name = "N")]
@@ -198,6 +302,9 @@ pub(crate) struct RequestsArgs {
     /// Text in the URL or in a header, case does not matter
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+    /// Search in bodies too, decoded
+    #[arg(long, requires = "search")]
+    pub(crate) search_bodies: bool,
     /// Column to sort by, :desc for the largest first [default: id]
     #[arg(long, value_name = "COLUMN[:desc]", value_parser = values::sort)]
     pub(crate) sort: Option<Sort>,

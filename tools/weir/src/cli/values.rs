@@ -114,6 +114,15 @@ pub(crate) fn credentials(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `on` or `off`.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "yes" | "true" => Ok(true),
+        "off" | "no" | "false" => Ok(false),
+        _ => Err(format!("'{text}' is neither on nor off")),
+    }
+}
+
 /// `COLUMN`, `COLUMN:asc` or `COLUMN:desc`.
 pub(crate) fn sort(text: &str) -> Result<Sort, String> {
     let (name, descending) = match text.split_once(':') {

@@ -12,7 +12,7 @@ use weir_storage::{Catalogue, Home, SessionEntry};
 
 use super::{Outcome, Usage, find};
 use crate::{
-    api::{client::Client, token::TokenFile},
+    api::{RecordingChange, client::Client, token::TokenFile},
     capture::welcome::Stopped,
     cli::FilterCommandArgs,
     output::{Out, text::one_line, units},
@@ -79,7 +79,12 @@ pub(super) fn filter(args: &FilterCommandArgs, home: &Home, out: &mut Out) -> Re
     // Checked here first, so that a mistake is wrong usage and not the capture's complaint.
     let filters = args.filters.build().map_err(Usage::new)?;
     let session = args.session.as_deref();
-    let answer = match (filters.is_empty(), args.clear) {
+    let change = RecordingChange { bodies: args.bodies, responses: args.responses, cookies: args.cookies };
+    let recording = match change.is_empty() {
+        true => call(home, session, Method::GET, "/api/v1/recording", None)?,
+        false => call(home, session, Method::PATCH, "/api/v1/recording", Some(&json!(change)))?,
+    };
+    let mut answer = match (filters.is_empty(), args.clear) {
         (false, true) => {
             return Err(Usage::new("--clear records everything and filters do not; give one of them").into());
         }
@@ -87,8 +92,17 @@ pub(super) fn filter(args: &FilterCommandArgs, home: &Home, out: &mut Out) -> Re
         _ => call(home, session, Method::PUT, "/api/v1/filter", Some(&json!({ "rules": filters })))?,
     };
     if out.json {
+        answer["recording"] = recording;
         out.json_line(&answer)?;
     } else {
+        let switch = |name: &str| if recording[name] == true { "on" } else { "off" };
+        writeln!(
+            out,
+            "bodies: {}, of responses: {}, cookies: {}",
+            recording["bodies"].as_str().unwrap_or_default(),
+            switch("responses"),
+            switch("cookies")
+        )?;
         match answer["filters"].as_str() {
             Some(expression) => writeln!(out, "records: {}", one_line(expression))?,
             None => writeln!(out, "records everything")?,
@@ -106,12 +120,19 @@ fn told(status: &Value, out: &mut Out, sentence: &str) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn call(home: &Home, session: Option<&str>, method: Method, path: &str, document: Option<&Value>) -> Result<Value> {
+/// Asks a running capture.
+pub(super) fn call(
+    home: &Home,
+    session: Option<&str>,
+    method: Method,
+    path: &str,
+    document: Option<&Value>,
+) -> Result<Value> {
     client(home, &running(home, session)?)?.call(method, path, document)
 }
 
 /// The running session a selector means; without one, the latest that runs.
-fn running(home: &Home, selector: Option<&str>) -> Result<SessionEntry> {
+pub(super) fn running(home: &Home, selector: Option<&str>) -> Result<SessionEntry> {
     if selector.is_none() {
         let running = Catalogue::open(home).list()?.into_iter().rfind(|entry| entry.state.is_open());
         return running.ok_or_else(|| anyhow!("no session is running; weir capture starts one"));
@@ -130,7 +151,9 @@ pub(super) fn client(home: &Home, entry: &SessionEntry) -> Result<Client> {
         )
     })?;
     let address = address.parse().with_context(|| format!("session {} has no usable address", entry.id))?;
-    let token = TokenFile::read(home.root(), &entry.id.to_string())
+    // A device's session is recorded by the capture of another one.
+    let owner = entry.other.get("parent").and_then(Value::as_str).map_or_else(|| entry.id.to_string(), str::to_owned);
+    let token = TokenFile::read(home.root(), &owner)
         .with_context(|| format!("the token of session {} cannot be read; is it another user's?", entry.id))?;
     Ok(Client::new(address, token))
 }

@@ -53,7 +53,7 @@ pub(super) fn table(ledger: &Ledger, out: &mut Out) -> Result<()> {
     for (layer, tally) in ledger.layers() {
         let mut reasons = tally.dropped.iter();
         let reason = |(reason, count): (&String, &u64)| {
-            let asked = reason.starts_with("filter:") || reason.starts_with("policy:");
+            let asked = ["filter:", "policy:", "ignored:"].iter().any(|prefix| reason.starts_with(prefix));
             Cell::toned(if asked { Tone::Plain } else { Tone::Bad }, format!("{} × {reason}", units::count(*count)))
         };
         table.row(
@@ -67,9 +67,13 @@ pub(super) fn table(ledger: &Ledger, out: &mut Out) -> Result<()> {
                 reasons.next().map_or_else(|| Cell::from(""), reason),
             ],
         )?;
-        for more in reasons {
+        let noted = tally
+            .noted
+            .iter()
+            .map(|(what, count)| Cell::toned(Tone::Faint, format!("(noted: {} × {what})", units::count(*count))));
+        for more in reasons.map(reason).chain(noted) {
             let empty = || Cell::from("");
-            table.row(out, vec![empty(), empty(), empty(), empty(), empty(), reason(more)])?;
+            table.row(out, vec![empty(), empty(), empty(), empty(), empty(), more])?;
         }
     }
     table.finish(out)?;

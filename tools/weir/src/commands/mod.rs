@@ -5,12 +5,20 @@
 
 mod ca;
 mod control;
+mod cookies;
+mod delete;
+mod devices;
+mod diff;
+mod export;
 mod generate;
 mod ledger;
+mod load;
 mod overview;
 mod requests;
+mod send;
 mod sessions;
 mod show;
+mod tail;
 
 use std::{
     io::{self, Write},
@@ -24,8 +32,8 @@ use weir_storage::{Catalogue, Home, SessionEntry};
 
 use crate::{
     capture,
-    cli::{Cli, Command},
-    doctor,
+    cli::{Cli, Command, SessionsArgs, SessionsCommand},
+    doctor, import,
     output::Out,
 };
 
@@ -36,7 +44,7 @@ pub(crate) enum Outcome {
     Done,
     /// Something was lost against the promise, or a finding says that something will not work.
     Lost,
-    /// It answered, and the answer is no (doctor: something fails).
+    /// It answered, and the answer is no (doctor: something fails; diff: they differ).
     No,
 }
 
@@ -87,17 +95,31 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
     let home = || Home::resolve(cli.home.clone().filter(|home| !home.as_os_str().is_empty()));
     match cli.command {
         Command::Capture(args) => capture::run(&args, &home()?, out),
+        Command::Import(args) => import::run(&args, &home()?, out),
         Command::Stop(args) => control::stop(args.session.as_deref(), &home()?, out),
         Command::Pause(args) => control::pause(args.session.as_deref(), &home()?, out),
         Command::Resume(args) => control::resume(args.session.as_deref(), &home()?, out),
         Command::Filter(args) => control::filter(&args, &home()?, out),
-        Command::Sessions => sessions::list(&home()?, out),
+        Command::Sessions(SessionsArgs { command: None }) => sessions::list(&home()?, out),
+        Command::Sessions(SessionsArgs { command: Some(SessionsCommand::Prune(args)) }) => {
+            sessions::prune(&args, &home()?, out)
+        }
         Command::Session(command) => sessions::one(command, &home()?, out),
         Command::Overview(args) => overview::run(&args, &home()?, out),
         Command::Requests(args) => requests::run(&args, &home()?, out),
         Command::Show(args) => show::run(&args, &home()?, out),
+        Command::Tail(args) => tail::run(&args, &home()?, out),
+        Command::Delete(args) => delete::run(&args, &home()?, out),
+        Command::Devices(args) => devices::list(&args, &home()?, out),
+        Command::Device(command) => devices::name(&command, &home()?, out),
+        Command::Cookies(args) => cookies::run(&args, &home()?, out),
+        Command::Jar(args) => cookies::jar(&args, &home()?, out),
+        Command::Send(args) => send::run(&args, &home()?, out),
+        Command::Diff(args) => diff::run(&args, &home()?, out),
+        Command::Export(args) => export::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
+        Command::Load(command) => load::run(&command, out),
         Command::Doctor => doctor::run(&home()?, out),
         Command::Completions { shell } => generate::completions(shell, out),
         Command::Man { dir } => generate::man(dir.as_deref(), out),

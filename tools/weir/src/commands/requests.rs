@@ -21,7 +21,14 @@ pub(super) fn run(args: &RequestsArgs, home: &Home, out: &mut Out) -> Result<Out
     let cut_short = args.limit.is_none() && out.width.is_some() && !out.json;
     // One more than is shown, to know whether there are more.
     let limit = if cut_short { Some(ON_TERMINAL + 1) } else { args.limit };
-    let query = RequestsQuery { filter, search: args.search.clone(), sort, limit, offset: args.offset };
+    let query = RequestsQuery {
+        filter,
+        search: args.search.clone(),
+        search_bodies: args.search_bodies,
+        sort,
+        limit,
+        offset: args.offset,
+    };
     let session = Session::open(home, find(home, args.session.as_deref())?);
     let mut rows = session.requests(&query)?;
     if out.json {
@@ -49,7 +56,19 @@ pub(super) fn run(args: &RequestsArgs, home: &Home, out: &mut Out) -> Result<Out
 }
 
 fn table(rows: impl Iterator<Item = ExchangeRow>, out: &mut Out) -> Result<usize> {
-    let mut table = out.table(vec![
+    let mut table = out.table(columns());
+    let mut shown = 0;
+    for row in rows {
+        table.row(out, cells(row))?;
+        shown += 1;
+    }
+    table.finish(out)?;
+    Ok(shown)
+}
+
+/// The columns of a listing.
+pub(super) fn columns() -> Vec<Column> {
+    vec![
         Column::number("id"),
         Column::text("time").optional(),
         Column::text("method"),
@@ -59,31 +78,26 @@ fn table(rows: impl Iterator<Item = ExchangeRow>, out: &mut Out) -> Result<usize
         Column::text("type").cut(Cut::End, 8).optional(),
         Column::number("size").optional(),
         Column::number("duration"),
-    ]);
-    let mut shown = 0;
-    for row in rows {
-        let status = match (row.status, &row.error) {
-            (Some(status), _) => status.to_string(),
-            (None, Some(error)) => error.clone(),
-            (None, None) => "–".to_owned(),
-        };
-        let path = if row.query.is_empty() { row.path } else { format!("{}?{}", row.path, row.query) };
-        table.row(
-            out,
-            vec![
-                row.id.to_string().into(),
-                Cell::toned(Tone::Faint, units::local_time_of_day(&row.started.to_string())),
-                row.method.into(),
-                Cell::toned(Tone::of_status(row.status), status),
-                row.domain.into(),
-                path.into(),
-                Cell::toned(Tone::Faint, row.media_type.unwrap_or_default()),
-                units::bytes(row.response_size).into(),
-                row.duration_us.map_or_else(|| "–".to_owned(), units::duration_us).into(),
-            ],
-        )?;
-        shown += 1;
-    }
-    table.finish(out)?;
-    Ok(shown)
+    ]
+}
+
+/// The cells of a row.
+pub(super) fn cells(row: ExchangeRow) -> Vec<Cell> {
+    let status = match (row.status, &row.error) {
+        (Some(status), _) => status.to_string(),
+        (None, Some(error)) => error.clone(),
+        (None, None) => "–".to_owned(),
+    };
+    let path = if row.query.is_empty() { row.path } else { format!("{}?{}", row.path, row.query) };
+    vec![
+        row.id.to_string().into(),
+        Cell::toned(Tone::Faint, units::local_time_of_day(&row.started.to_string())),
+        row.method.into(),
+        Cell::toned(Tone::of_status(row.status), status),
+        row.domain.into(),
+        path.into(),
+        Cell::toned(Tone::Faint, row.media_type.unwrap_or_default()),
+        units::bytes(row.response_size).into(),
+        row.duration_us.map_or_else(|| "–".to_owned(), units::duration_us).into(),
+    ]
 }

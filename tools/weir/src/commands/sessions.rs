@@ -1,25 +1,27 @@
-//! `weir sessions` and `weir session show | rename | delete`.
+//! `weir sessions`, `weir sessions prune` and `weir session show | rename | delete`.
 
 use std::io::Write;
 
 use anyhow::Result;
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use weir_storage::{Catalogue, Home, SessionEntry, SessionState};
 
 use super::{Outcome, catalogue, control, find, ledger};
 use crate::{
-    cli::SessionCommand,
+    api::described,
+    cli::{PruneArgs, SessionCommand},
     output::{Cell, Column, Cut, Out, Tone, text::one_line, units},
 };
 
 /// Lists the sessions, the latest first.
 pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
-    let mut entries = catalogue(home).list()?;
+    let catalogue = catalogue(home);
+    let mut entries = catalogue.list()?;
     entries.reverse();
     if out.json {
         for entry in &entries {
-            out.json_line(&document(entry)?)?;
+            out.json_line(&described(&catalogue, entry)?)?;
         }
         return Ok(Outcome::Done);
     }
@@ -33,9 +35,11 @@ pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
         Column::text("state"),
         Column::text("source").optional(),
         Column::text("started"),
-        Column::number("time"),
+        Column::number("recorded"),
+        Column::number("wall").optional(),
         Column::number("requests"),
         Column::number("bodies").optional(),
+        Column::number("on disk").optional(),
         Column::number("lost").optional(),
     ]);
     for entry in &entries {
@@ -49,8 +53,10 @@ pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
                 entry.source.as_str().into(),
                 units::local_time(&entry.started.to_string()).into(),
                 units::duration_us((entry.duration_s() * 1e6) as u64).into(),
+                Cell::toned(Tone::Faint, units::duration_us((entry.wall_s() * 1e6) as u64)),
                 units::count(entry.exchanges).into(),
                 units::bytes(entry.request_bytes.saturating_add(entry.response_bytes)).into(),
+                units::bytes(catalogue.disk_bytes(&entry.id)?).into(),
                 Cell::toned(if lost > 0 { Tone::Bad } else { Tone::Faint }, units::count(lost)),
             ],
         )?;
@@ -62,23 +68,16 @@ pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
 /// One session: shown, renamed, deleted.
 pub(super) fn one(command: SessionCommand, home: &Home, out: &mut Out) -> Result<Outcome> {
     match command {
-        SessionCommand::Show(args) => show(&find(home, args.session.as_deref())?, out),
+        SessionCommand::Show(args) => show(home, &find(home, args.session.as_deref())?, out),
         SessionCommand::Rename { session, name } => rename(home, &session, &name, out),
         SessionCommand::Delete { sessions } => delete(home, &sessions, out),
     }
 }
 
-/// The entry as it is stored, with what follows from it.
-fn document(entry: &SessionEntry) -> Result<Value> {
-    let mut document = serde_json::to_value(entry)?;
-    document["duration_s"] = json!(entry.duration_s());
-    document["lost"] = json!(entry.ledger.lost());
-    Ok(document)
-}
-
-fn show(entry: &SessionEntry, out: &mut Out) -> Result<Outcome> {
+fn show(home: &Home, entry: &SessionEntry, out: &mut Out) -> Result<Outcome> {
+    let catalogue = Catalogue::open(home);
     if out.json {
-        out.json_line(&document(entry)?)?;
+        out.json_line(&described(&catalogue, entry)?)?;
         return Ok(Outcome::Done);
     }
     let heading = one_line(&entry.name).into_owned();
@@ -92,10 +91,12 @@ fn show(entry: &SessionEntry, out: &mut Out) -> Result<Outcome> {
     if let Some(ended) = &entry.ended {
         facts.push(("ended", units::local_time(&ended.to_string())));
     }
-    facts.push(("time", units::duration_us((entry.duration_s() * 1e6) as u64)));
+    facts.push(("recorded", units::duration_us((entry.duration_s() * 1e6) as u64)));
     if entry.paused_us > 0 {
-        facts.push(("of it paused", units::duration_us(entry.paused_us)));
+        let wall = units::duration_us((entry.wall_s() * 1e6) as u64);
+        facts.push(("wall time", format!("{wall}, of it paused {}", units::duration_us(entry.paused_us))));
     }
+    facts.push(("on disk", units::bytes(catalogue.disk_bytes(&entry.id)?)));
     facts.push(("requests", units::count(entry.exchanges)));
     facts.push(("request bodies", units::bytes(entry.request_bytes)));
     facts.push(("response bodies", units::bytes(entry.response_bytes)));
@@ -121,7 +122,8 @@ fn rename(home: &Home, session: &str, name: &str, out: &mut Out) -> Result<Outco
         Catalogue::open(home).rename(&entry.id, name)?;
     }
     if out.json {
-        out.json_line(&document(&Catalogue::open(home).load(&entry.id)?)?)?;
+        let catalogue = Catalogue::open(home);
+        out.json_line(&described(&catalogue, &catalogue.load(&entry.id)?)?)?;
     } else {
         writeln!(out, "{} is now called {}", entry.id, one_line(name))?;
     }
@@ -138,6 +140,31 @@ fn delete(home: &Home, sessions: &[String], out: &mut Out) -> Result<Outcome> {
         } else {
             writeln!(out, "deleted {} ({})", one_line(&entry.name), entry.id)?;
         }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Deletes what is not to be kept.
+pub(super) fn prune(args: &PruneArgs, home: &Home, out: &mut Out) -> Result<Outcome> {
+    let catalogue = catalogue(home);
+    let (mut count, mut bytes) = (0, 0);
+    for (entry, size) in catalogue.surplus(args.keep)? {
+        if !args.dry_run {
+            catalogue.delete(&entry.id)?;
+        }
+        (count, bytes) = (count + 1, bytes + size);
+        let event = if args.dry_run { "would_delete" } else { "deleted" };
+        if out.json {
+            out.json_line(&json!({"event": event, "session": entry.id, "name": entry.name, "disk_bytes": size}))?;
+        } else {
+            let verb = if args.dry_run { "would delete" } else { "deleted" };
+            let started = units::local_time(&entry.started.to_string());
+            writeln!(out, "{verb} {} ({}, {started}, {})", one_line(&entry.name), entry.id, units::bytes(size))?;
+        }
+    }
+    if !out.json {
+        let sessions = units::counted(count, "session", "sessions");
+        writeln!(out, "{sessions}, {}", units::bytes(bytes))?;
     }
     Ok(Outcome::Done)
 }

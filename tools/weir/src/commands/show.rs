@@ -3,24 +3,19 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use weir_engine::{
-    content::{self, Limits},
-    record::{Flags, media::Category},
-};
-use weir_storage::{
-    ExchangeRow, Home, MessageRow, Session,
-    query::{HashHex, HeaderLine},
-};
+use weir_engine::record::Flags;
+use weir_storage::{ExchangeRow, Home, MessageRow, Session, query::HeaderLine};
 
 use super::{Outcome, find, warn};
 use crate::{
     cli::{Half, ShowArgs},
+    content::{content_type, document, load},
     output::{
         Out, Tone, hex,
         text::{many_lines, one_line},
         units,
     },
+    pretty,
 };
 
 /// Bytes of a body printed to a person at most; `--body` writes all of it.
@@ -44,65 +39,6 @@ pub(super) fn run(args: &ShowArgs, home: &Home, out: &mut Out) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// A body as it can be shown.
-struct Shown {
-    /// Decoded as far as that was possible.
-    bytes: Vec<u8>,
-    /// Why it could not be decoded, or is not whole.
-    note: Option<String>,
-}
-
-impl Half {
-    fn hash(self, row: &ExchangeRow) -> Option<HashHex> {
-        match self {
-            Self::Request => row.request_body,
-            Self::Response => row.response_body,
-        }
-    }
-
-    fn headers(self, row: &ExchangeRow) -> &[HeaderLine] {
-        match self {
-            Self::Request => &row.request_headers,
-            Self::Response => &row.response_headers,
-        }
-    }
-
-    /// State and size on the wire.
-    fn state(self, row: &ExchangeRow) -> (&str, u64) {
-        match self {
-            Self::Request => (&row.request_body_state, row.request_size),
-            Self::Response => (&row.response_body_state, row.response_size),
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Response => "response",
-        }
-    }
-}
-
-fn load(session: &Session, row: &ExchangeRow, half: Half) -> Result<Option<Shown>> {
-    let Some(hash) = half.hash(row) else { return Ok(None) };
-    // Bodies that were only hashed have a hash and no bytes.
-    let Some(body) = session.body(&hash.0)? else { return Ok(None) };
-    let encodings: Vec<&str> = half
-        .headers(row)
-        .iter()
-        .filter(|line| line.name.eq_ignore_ascii_case("content-encoding"))
-        .map(|line| line.value.as_str())
-        .collect();
-    let shown = match content::decode(&body.bytes, &encodings.join(","), Limits::default()) {
-        Ok(decoded) => {
-            let note = decoded.is_partial.then(|| "only its beginning was stored".to_owned());
-            Shown { bytes: decoded.bytes.into_owned(), note }
-        }
-        Err(error) => Shown { bytes: body.bytes.to_vec(), note: Some(error.to_string()) },
-    };
-    Ok(Some(shown))
-}
-
 fn write_body(session: &Session, row: &ExchangeRow, half: Half, out: &mut Out) -> Result<()> {
     match load(session, row, half)? {
         Some(shown) => {
@@ -123,27 +59,8 @@ fn write_body(session: &Session, row: &ExchangeRow, half: Half, out: &mut Out) -
     }
 }
 
-fn document(session: &Session, row: &ExchangeRow) -> Result<Value> {
-    let mut document = serde_json::to_value(row)?;
-    for half in [Half::Request, Half::Response] {
-        let content = match load(session, row, half)? {
-            None => Value::Null,
-            Some(shown) => match String::from_utf8(shown.bytes) {
-                Ok(text) => json!({"text": text, "note": shown.note}),
-                Err(error) => {
-                    let hex: String = error.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-                    json!({"hex": hex, "note": shown.note})
-                }
-            },
-        };
-        document[format!("{}_content", half.name())] = content;
-    }
-    document["flag_names"] = Flags(row.flags).names().collect();
-    document["messages"] = serde_json::to_value(session.messages(row.id)?.rows)?;
-    Ok(document)
-}
-
-fn print(session: &Session, row: &ExchangeRow, out: &mut Out) -> Result<()> {
+/// Prints one exchange for people.
+pub(super) fn print(session: &Session, row: &ExchangeRow, out: &mut Out) -> Result<()> {
     let heading = format!("#{}  {} {}", row.id, one_line(&row.method), one_line(&row.url));
     out.heading(&heading)?;
     out.facts(&facts(row))?;
@@ -229,31 +146,20 @@ fn body(session: &Session, row: &ExchangeRow, half: Half, out: &mut Out) -> Resu
     Ok(())
 }
 
-fn content_type(headers: &[HeaderLine]) -> &[u8] {
-    headers.iter().find(|line| line.name.eq_ignore_ascii_case("content-type")).map_or(b"", |line| line.value.as_bytes())
-}
-
-/// Prints a body: JSON with line breaks, text as it is, anything else as bytes.
-fn readable(bytes: &[u8], content_type: &[u8], out: &mut Out) -> Result<()> {
-    let category = Category::of(&weir_engine::record::media::essence(content_type));
-    if category == Category::Json
-        && let Ok(value) = serde_json::from_slice::<Value>(bytes)
-    {
-        // Keys stay in the order they were sent in only as far as serde_json keeps it; --body has the original.
-        return text(&serde_json::to_string_pretty(&value)?, out);
+/// Prints a body: made readable, or as bytes.
+fn readable(bytes: &[u8], content_type: &str, out: &mut Out) -> Result<()> {
+    let pretty = pretty::body(bytes, content_type);
+    if !matches!(pretty.kind, "text" | "json" | "binary") {
+        note(pretty.kind, out)?;
     }
-    let is_media = category.is_media() || matches!(category, Category::Font | Category::Binary);
-    match std::str::from_utf8(bytes) {
-        Ok(body) if !bytes.contains(&0) => text(body, out),
-        Err(_) if !is_media && !bytes.contains(&0) => text(&content::display_text(bytes), out),
-        _ => {
-            hex::dump(out, &bytes[..bytes.len().min(MOST_HEX)])?;
-            if bytes.len() > MOST_HEX {
-                note(&format!("{} in all; --body writes them", units::bytes(bytes.len() as u64)), out)?;
-            }
-            Ok(())
-        }
+    match pretty.text {
+        Some(shown) => text(&shown, out)?,
+        None => hex::dump(out, &bytes[..bytes.len().min(MOST_HEX)])?,
     }
+    if pretty.kind == "binary" && bytes.len() > MOST_HEX {
+        note(&format!("{} in all; --body writes them", units::bytes(bytes.len() as u64)), out)?;
+    }
+    Ok(())
 }
 
 fn text(body: &str, out: &mut Out) -> Result<()> {

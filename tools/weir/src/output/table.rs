@@ -100,6 +100,11 @@ impl Table {
         }
     }
 
+    /// Writes what waits now: later rows keep to the layout of these.
+    pub(crate) fn show(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if self.layout.is_none() && !self.waiting.is_empty() { self.lay_out(out) } else { Ok(()) }
+    }
+
     /// Writes what waits. A table without rows writes nothing.
     pub(crate) fn finish(mut self, out: &mut impl Write) -> io::Result<()> {
         if self.layout.is_none() && !self.waiting.is_empty() { self.lay_out(out) } else { Ok(()) }

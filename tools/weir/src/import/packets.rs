@@ -1,0 +1,208 @@
+//! Captures through the packet path: one shard on the reading thread, or several on threads of their own.
+//!
+//! ```text
+//! reader ── Dispatcher ══ lists of segments ══ shard threads ── sinks
+//!              ↑                                    │
+//!              └────────── used blocks ─────────────┘
+//! ```
+//!
+//! In: opened captures, one after another; flows go on from one to the next. Out: records into the sinks, and
+//! the ledger of the layers below them.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Result, anyhow};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use weir_engine::{
+    ledger::{Layer, Ledger},
+    pipeline::{Budget, Ids},
+    shard::{Dispatcher, Shard, Sorted},
+    source::{Block, CaptureReader, FrameSource, SourceTally, Unpacked},
+};
+
+use super::{gauge::Gauge, options::Options, sink::Sink};
+
+/// Blocks between the reader and each shard at most.
+const BLOCKS_WAITING: usize = 3;
+
+/// The packet path of an import.
+pub(super) enum Packets {
+    Alone(Box<Alone>),
+    Sharded(Box<Sharded>),
+}
+
+/// One shard, on the thread that reads: nothing is handed over.
+pub(super) struct Alone {
+    shard: Followed,
+    block: Block,
+}
+
+/// Several shards; the reader decodes for them.
+pub(super) struct Sharded {
+    dispatcher: Dispatcher,
+    sink: Sink,
+    counted: Ledger,
+    queues: Vec<Sender<Arc<Sorted>>>,
+    used: Receiver<Sorted>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+/// A shard with where its records go, and what of its ledger has been told.
+struct Followed {
+    shard: Shard,
+    sink: Sink,
+    counted: Ledger,
+}
+
+impl Followed {
+    /// Hands over what a block came to.
+    fn flush(&mut self) {
+        self.sink.flush();
+        let ledger = self.shard.ledger();
+        self.sink.counters().advance(&self.counted, &ledger);
+        self.counted = ledger;
+    }
+
+    /// Ends all flows; tells how many had been given up for want of room.
+    fn finish(mut self) -> u64 {
+        self.shard.finish(&mut self.sink);
+        self.flush();
+        self.shard.figures().flows_evicted
+    }
+}
+
+impl Packets {
+    pub(super) fn start(
+        options: &Options,
+        mut sink: impl FnMut() -> Sink,
+        ids: &Arc<Ids>,
+        budget: &Budget,
+    ) -> Result<Self> {
+        let mut followed = || Followed {
+            shard: Shard::new(&options.shard, Arc::clone(ids), budget.clone()),
+            sink: sink(),
+            counted: Ledger::default(),
+        };
+        if options.jobs == 1 {
+            return Ok(Self::Alone(Box::new(Alone { shard: followed(), block: Block::new() })));
+        }
+        let (give_back, used) = bounded(options.jobs * BLOCKS_WAITING + 2);
+        for _ in 0..options.jobs * BLOCKS_WAITING.min(2) + 2 {
+            // There is room for all of them.
+            let _ = give_back.send(Sorted::default());
+        }
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..options.jobs {
+            let (queue, sorted) = bounded(BLOCKS_WAITING);
+            let (followed, give_back) = (followed(), give_back.clone());
+            let thread = thread::Builder::new().name(format!("weir-shard-{number}"));
+            threads.push(thread.spawn(move || follow(followed, number, &sorted, &give_back))?);
+            queues.push(queue);
+        }
+        let dispatcher = Dispatcher::new(&options.shard, options.jobs);
+        let (sink, counted) = (sink(), Ledger::default());
+        Ok(Self::Sharded(Box::new(Sharded { dispatcher, sink, counted, queues, used, threads })))
+    }
+
+    /// Reads one capture to its end, or until it is to stop.
+    pub(super) fn read(&mut self, capture: Unpacked<'_>, gauge: &Gauge) -> Result<SourceTally> {
+        let mut reader = CaptureReader::from_unpacked(capture);
+        let before = gauge.packets();
+        let mut outcome = Ok(());
+        while !gauge.is_stopped() {
+            match self.block(&mut reader) {
+                Ok(true) => gauge.set_packets(before + reader.tally().frames),
+                Ok(false) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let tally = reader.tally().clone();
+        self.note(&tally, gauge.is_stopped());
+        outcome.map(|()| tally)
+    }
+
+    fn block(&mut self, reader: &mut CaptureReader<'_>) -> Result<bool> {
+        match self {
+            Self::Alone(alone) => {
+                if !reader.next_block(&mut alone.block)? {
+                    return Ok(false);
+                }
+                let Followed { shard, sink, .. } = &mut alone.shard;
+                shard.block(&alone.block, sink);
+                alone.shard.flush();
+            }
+            Self::Sharded(sharded) => {
+                let mut sorted = sharded.used.recv().map_err(|_| anyhow!("the shards have ended; this is a bug"))?;
+                if !reader.next_block(&mut sorted.block)? {
+                    return Ok(false);
+                }
+                sharded.dispatcher.sort(&mut sorted);
+                let sorted = Arc::new(sorted);
+                for queue in &sharded.queues {
+                    queue.send(Arc::clone(&sorted)).map_err(|_| anyhow!("a shard has ended; this is a bug"))?;
+                }
+                sharded.count();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts what the file itself lacked, and what was kept aside.
+    fn note(&self, tally: &SourceTally, stopped: bool) {
+        let counters = match self {
+            Self::Alone(alone) => alone.shard.sink.counters(),
+            Self::Sharded(sharded) => sharded.sink.counters(),
+        };
+        // Where reading was stopped a record may be cut: that is no tear.
+        let tears = if stopped { 0 } else { tally.tears };
+        counters.seen(Layer::Packets, tears);
+        counters.dropped(Layer::Packets, "torn", tears);
+        counters.noted(Layer::Packets, "torn_bytes", if stopped { 0 } else { tally.torn_bytes });
+        counters.noted(Layer::Packets, "decryption_secrets", tally.secrets.len() as u64);
+        counters.noted(Layer::Packets, "name_resolutions", tally.names.len() as u64);
+    }
+
+    /// Ends all flows; tells how many had been given up for want of room.
+    pub(super) fn finish(self) -> Result<u64> {
+        match self {
+            Self::Alone(alone) => Ok(alone.shard.finish()),
+            Self::Sharded(mut sharded) => {
+                sharded.dispatcher.finish();
+                sharded.count();
+                sharded.queues.clear();
+                let ended = sharded.threads.drain(..).map(|thread| {
+                    thread.join().map_err(|_| anyhow!("a shard failed; its connections are lost; this is a bug"))
+                });
+                ended.sum()
+            }
+        }
+    }
+}
+
+impl Sharded {
+    fn count(&mut self) {
+        let ledger = self.dispatcher.ledger();
+        self.sink.counters().advance(&self.counted, &ledger);
+        self.counted = ledger;
+    }
+}
+
+/// A shard's thread: takes blocks until the reader has no more.
+fn follow(mut followed: Followed, number: usize, blocks: &Receiver<Arc<Sorted>>, give_back: &Sender<Sorted>) -> u64 {
+    for sorted in blocks {
+        let Followed { shard, sink, .. } = &mut followed;
+        shard.sorted(&sorted, number, sink);
+        followed.flush();
+        // The last one gives the block back.
+        if let Some(sorted) = Arc::into_inner(sorted) {
+            let _ = give_back.send(sorted);
+        }
+    }
+    followed.finish()
+}
