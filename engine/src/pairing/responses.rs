@@ -208,6 +208,13 @@ impl Conversation {
         if maybe > 0 {
             self.queue.lost_responses(raw.start, 0, 0, maybe);
         }
+        // A head that was looked for is believed only when it is whole and plain: one cut out of a body runs into
+        // the next message.
+        if found && (head.odd || memchr::memmem::rfind(&raw.bytes, b"HTTP/1.") != Some(0)) {
+            self.responses.lose();
+            self.queue.lost_responses(raw.start + raw.bytes.len() as u64, 0, raw.bytes.len() as u64, 1);
+            return;
+        }
         // Who pipelines must frame: a head that does not was found in a body.
         if found && self.queue.is_pipelined() && framing::of_response(&head, None, false).0 == Framing::UntilClose {
             self.responses.lose();
