@@ -1,7 +1,7 @@
 //! The allocator, made to give memory back: a capture runs for days beside other programs.
 //!
-//! mimalloc by itself asks for huge pages and returns what is free after a second. Measured over 300 thousand exchanges
-//! (benches/RESULTS.md, Memory): 113 MiB resident at rest then and growing with the busiest moment so far, 48 MiB and flat so.
+//! mimalloc by itself asks for huge pages and returns what is free after a second. At rest after 18 thousand and after
+//! 2 million exchanges (benches/RESULTS.md, Memory): 86 and 108 MiB then, 52 and 56 MiB so.
 
 use mimalloc::MiMalloc;
 
