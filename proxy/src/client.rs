@@ -30,7 +30,6 @@ use crate::{
     },
     http2,
     stream::Stream,
-    tls::hello::sni_of,
     tunnel,
     watch::Watch,
 };
@@ -264,10 +263,10 @@ async fn connect(client: &Rc<Client>, stream: Stream, host: ByteString, port: u1
                 }
             }
         }
-        (first, _) => {
+        (first, interceptor) => {
             let kind = if first == First::Tls { ConnectionKind::Passthrough } else { ConnectionKind::Tunnel };
-            if first == First::Tls {
-                let sni = wire.with_ahead(|ahead| sni_of(ahead));
+            if let (First::Tls, Some(interceptor)) = (first, interceptor) {
+                let sni = wire.with_ahead(|ahead| interceptor.name_asked_for(ahead));
                 client.row(|row| row.sni = sni);
             }
             let stream = into_stream(client, wire);

@@ -149,6 +149,9 @@ pub trait Interceptor: Send + Sync {
     /// Whether a client's connections to a host pass untouched (by configuration, or learnt).
     fn is_passthrough(&self, client: IpAddr, host: &str, port: u16) -> bool;
 
+    /// The name asked for in a hello that passes untouched, lower case; `None` where the bytes are not all of it.
+    fn name_asked_for(&self, hello: &[u8]) -> Option<ByteString>;
+
     /// Takes over a client whose first bytes look like a ClientHello (they are in the stream). The
     /// server is dialled with [`dial::dial`](crate::dial::dial), which honours the upstream proxy and
     /// refuses our own listeners.

@@ -16,21 +16,8 @@ use crate::{
     query::{CookieQuery, Session},
     session::SessionId,
     time::Timestamp,
-    tombstones,
+    tombstones::{self, Deleted},
 };
-
-/// What was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Deleted {
-    /// Exchanges.
-    pub exchanges: u64,
-    /// Sum of their `request_size`.
-    pub request_bytes: u64,
-    /// Sum of their `response_size`.
-    pub response_bytes: u64,
-    /// Cookies.
-    pub cookies: u64,
-}
 
 /// The condition of these ids; `None` where there are none.
 #[must_use]

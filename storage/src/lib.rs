@@ -43,7 +43,7 @@ pub mod time;
 mod tombstones;
 
 pub use catalogue::Catalogue;
-pub use deletion::{Deleted, with_ids};
+pub use deletion::with_ids;
 pub use error::StorageError;
 pub use export::{ExportFormat, ExportOptions, GroupFolders, Output, Report, export};
 pub use home::Home;
@@ -59,3 +59,4 @@ pub use retention::Keep;
 pub use schema::Table;
 pub use session::{SessionEntry, SessionId, SessionState};
 pub use time::Timestamp;
+pub use tombstones::Deleted;

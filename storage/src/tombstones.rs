@@ -23,6 +23,19 @@ use ulid::Ulid;
 
 use crate::{error::StorageError, files, home::Home, session::SessionId};
 
+/// What was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Deleted {
+    /// Exchanges.
+    pub exchanges: u64,
+    /// Sum of their `request_size`.
+    pub request_bytes: u64,
+    /// Sum of their `response_size`.
+    pub response_bytes: u64,
+    /// Cookies.
+    pub cookies: u64,
+}
+
 /// Numbers as ascending ranges that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ids {

@@ -121,13 +121,6 @@ impl Url {
         }
     }
 
-    /// Where the authority ends and the path (or the query, or nothing) begins, in bytes of
-    /// [`as_str`](Self::as_str).
-    #[must_use]
-    pub fn path_start(&self) -> usize {
-        self.path.start as usize
-    }
-
     /// Port, the scheme's default where none was given.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -20,7 +20,7 @@ use weir_engine::record::Fault;
 
 use super::{
     Alpn, ClientTls, ClientTlsError, ClientTlsOptions, Decision, TlsSetupError, UpstreamStream, UpstreamTls,
-    UpstreamTlsOptions, alpn::BOTH, faults::is_refusal, pinned::Outcome,
+    UpstreamTlsOptions, alpn::BOTH, faults::is_refusal, hello::sni_of, pinned::Outcome,
 };
 use crate::{
     ca::{Authority, HostName},
@@ -143,6 +143,10 @@ impl TlsHook {
 impl Interceptor for TlsHook {
     fn is_passthrough(&self, client: IpAddr, host: &str, port: u16) -> bool {
         host != SETUP_HOST && self.client.lets_through(client, host, port).is_some()
+    }
+
+    fn name_asked_for(&self, hello: &[u8]) -> Option<ByteString> {
+        sni_of(hello)
     }
 
     fn intercept<'a>(

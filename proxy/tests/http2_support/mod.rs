@@ -69,6 +69,10 @@ struct TestTls {
 }
 
 impl Interceptor for TestTls {
+    fn name_asked_for(&self, _: &[u8]) -> Option<bytestring::ByteString> {
+        None
+    }
+
     fn is_passthrough(&self, _: std::net::IpAddr, _: &str, _: u16) -> bool {
         false
     }

@@ -1,5 +1,7 @@
 //! Cookies in header lines, with the attributes that documents show (RFC 6265 §5.2).
 
+use weir_engine::cookie::date;
+
 use crate::time::Timestamp;
 
 /// A cookie that a server set.
@@ -36,7 +38,7 @@ pub(crate) fn set_cookie(value: &str) -> Option<SetCookie> {
         match &*name {
             "domain" if !value.is_empty() => cookie.domain = Some(value.trim_start_matches('.').to_ascii_lowercase()),
             "path" if value.starts_with('/') => cookie.path = Some(value.to_owned()),
-            "expires" => cookie.expires = date(value),
+            "expires" => cookie.expires = date::parse(value).map(Timestamp),
             "max-age" => cookie.max_age_s = value.parse().ok(),
             "secure" => cookie.secure = true,
             "httponly" => cookie.http_only = true,
@@ -45,31 +47,6 @@ pub(crate) fn set_cookie(value: &str) -> Option<SetCookie> {
         }
     }
     Some(cookie)
-}
-
-/// A cookie date: RFC 1123, and with dashes as Netscape wrote it.
-fn date(value: &str) -> Option<Timestamp> {
-    let (_, rest) = value.split_once(',').unwrap_or(("", value));
-    let words: Vec<&str> = rest.split([' ', '-']).filter(|word| !word.is_empty()).collect();
-    let [day, month, year, time, ..] = words.as_slice() else { return None };
-    let year = match year.parse::<u16>().ok()? {
-        year @ 0..70 => year + 2000,
-        year @ 70..100 => year + 1900,
-        year => year,
-    };
-    let months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-    let month = months.iter().position(|name| month.to_ascii_lowercase().starts_with(name))? + 1;
-    let day: u8 = day.parse().ok()?;
-    format!("{year:04}-{month:02}-{day:02}T{time}Z").parse().ok()
-}
-
-/// The pairs of a Cookie line.
-pub(crate) fn sent(value: &str) -> impl Iterator<Item = (&str, &str)> {
-    value.split(';').filter_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or(("", pair));
-        let (name, value) = (name.trim(), value.trim());
-        (!name.is_empty() || !value.is_empty()).then_some((name, value))
-    })
 }
 
 #[cfg(test)]
@@ -82,11 +59,11 @@ mod tests {
         assert_eq!((&*cookie.name, &*cookie.value, cookie.domain.as_deref()), ("a", "b=c", Some("example.com")));
         assert_eq!(cookie.expires.map(|at| at.to_string()).as_deref(), Some("2026-10-21T07:28:00.000000Z"));
         assert!(cookie.secure && cookie.http_only && cookie.max_age_s == Some(60));
-        assert_eq!(date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Timestamp(0)));
+        let expires = |text: &str| set_cookie(&format!("a=b; Expires={text}")).and_then(|cookie| cookie.expires);
+        assert_eq!(expires("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Timestamp(0)));
         for odd in ["", "tomorrow", "Wed, 99 Foo 2026 07:28:00 GMT", "Wed, 31 Feb 2026 07:28:00 GMT"] {
-            assert_eq!(date(odd), None, "{odd}");
+            assert_eq!(expires(odd), None, "{odd}");
         }
         assert_eq!(set_cookie("no pair"), None);
-        assert_eq!(sent("a=1; b; =2;").collect::<Vec<_>>(), [("a", "1"), ("", "b"), ("", "2")]);
     }
 }

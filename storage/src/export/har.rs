@@ -187,7 +187,7 @@ fn values<'a>(lines: &'a [HeaderLine], name: &'static str) -> impl Iterator<Item
 
 fn request_cookies(lines: &[HeaderLine]) -> Vec<Value> {
     let pair = |(name, value): (&str, &str)| json!({"name": name, "value": value});
-    values(lines, "cookie").flat_map(cookies::sent).map(pair).collect()
+    values(lines, "cookie").flat_map(weir_engine::cookie::pairs).map(pair).collect()
 }
 
 fn response_cookies(lines: &[HeaderLine]) -> Vec<Value> {

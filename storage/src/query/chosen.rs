@@ -9,7 +9,10 @@ use super::{
     scan::{Condition, scan},
     source::{Source, on_all_cores},
 };
-use crate::{deletion::Deleted, error::StorageError, tombstones::Ids};
+use crate::{
+    error::StorageError,
+    tombstones::{Deleted, Ids},
+};
 
 /// The exchanges that meet a condition and are not deleted yet.
 pub(crate) fn chosen(source: &mut Source, filter: &Expr) -> Result<(Ids, Deleted), StorageError> {

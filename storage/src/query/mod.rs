@@ -44,11 +44,11 @@ use weir_engine::filter::{self, Column, Expr, Field, Literal};
 
 use self::source::Source;
 use crate::{
-    deletion::Deleted,
     error::StorageError,
     home::Home,
     schema::Table,
     session::SessionEntry,
+    tombstones::Deleted,
     tombstones::{CookieKey, Ids},
 };
 

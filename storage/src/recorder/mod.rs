@@ -43,7 +43,6 @@ pub use self::tail::{Seen, Tail};
 pub use crate::compaction::MergePolicy;
 use crate::{
     catalogue::{Catalogue, check_name},
-    deletion::Deleted,
     error::StorageError,
     home::Home,
     labels::LabelsByAddress,
@@ -51,6 +50,7 @@ use crate::{
     query::{CookieQuery, Session},
     session::{SessionEntry, SessionId, SessionState},
     time::Timestamp,
+    tombstones::Deleted,
 };
 
 /// When a session is full: what comes then is passed on, counted and not recorded.

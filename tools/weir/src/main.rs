@@ -8,7 +8,7 @@
 //! - [`api`]: the control API of a running capture and its client.
 //! - [`capture`]: puts proxy, recorder and API together.
 //! - [`import`]: recordings of others into a session. [`send`]: a captured request sent again.
-//! - [`signals`]: those that ask for an end.
+//! - [`signals`]: those that ask for an end. [`outcome`]: how a command ended.
 //! - [`doctor`]: findings about this machine.
 //! - [`commands`]: one file a command; picks from all of the above.
 
@@ -20,6 +20,7 @@ mod commands;
 mod content;
 mod doctor;
 mod import;
+mod outcome;
 mod output;
 mod pretty;
 mod send;

@@ -1,7 +1,10 @@
 //! The signals that ask for an end.
 
 use anyhow::Result;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 /// SIGINT, SIGTERM, and SIGHUP of a terminal that closes.
 pub(crate) struct Signals {
@@ -12,8 +15,14 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, so that none that comes early is missed. Within a tokio runtime.
-    pub(crate) fn listen() -> Result<Self> {
+    /// Listens from now on, so that none that comes early is missed, on a runtime of this thread.
+    pub(crate) fn begin() -> Result<(Runtime, Self)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let signals = runtime.block_on(async { Self::listen() })?;
+        Ok((runtime, signals))
+    }
+
+    fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -42,7 +42,7 @@ use crate::{
         token::{Token, TokenFile},
     },
     cli::CaptureArgs,
-    commands::Outcome,
+    outcome::Outcome,
     output::{Out, units},
     trust::{self, Anchor, Machine, Target, Trust},
 };

@@ -14,7 +14,7 @@ use weir_storage::{Home, Labels, Limits, RecorderOptions};
 use super::ports;
 use crate::{
     cli::{CaptureArgs, capture::Bodies, values::Listen},
-    commands::Usage,
+    outcome::Usage,
 };
 
 /// Port of the proxy unless told otherwise.

@@ -24,8 +24,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins to listen for signals.
     pub(super) fn begin() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = runtime.block_on(async { Signals::listen() })?;
+        let (runtime, signals) = Signals::begin()?;
         Ok(Self { runtime, signals })
     }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use weir_storage::Home;
 
 use crate::{
-    commands::Outcome,
+    outcome::Outcome,
     output::{Cell, Column, Out, Tone, units},
 };
 

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weir_engine::source::{Contents, Unpacked};
 
 use super::gauge::Gauge;
-use crate::commands::Usage;
+use crate::outcome::Usage;
 
 /// How often a pipe without bytes is left to look whether the import is to stop.
 const POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };

@@ -28,7 +28,7 @@ use weir_storage::{Home, SessionState};
 use crate::{
     capture::recover,
     cli::ImportArgs,
-    commands::Outcome,
+    outcome::Outcome,
     output::{Out, units},
 };
 

@@ -6,7 +6,7 @@ use weir_storage::{Home, RecorderOptions};
 
 use crate::{
     cli::{ImportArgs, capture::Bodies, import::DeviceFrom},
-    commands::Usage,
+    outcome::Usage,
 };
 
 /// Share of the memory for bytes that wait behind holes.
