@@ -2,6 +2,8 @@
 
 mod support;
 
+use weir_engine::record::Fault;
+
 use support::{
     run,
     traffic::{Wire, frames},
@@ -72,4 +74,32 @@ fn a_syn_overtaken_by_its_answer() {
     // The second segment of the request comes before the first.
     wire.packets.swap(3, 4);
     assert_eq!(told(&wire), [("GET".into(), "/first".into(), Some(200), b"ok".to_vec())]);
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).expect("a short payload");
+    [&[0, 0, len, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A client that cancels a stream may get its response all the same: it was under way. As in Suricata's app-layer-protocol-exact.
+#[test]
+fn a_response_crosses_the_reset_of_its_stream() {
+    for answered in [true, false] {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        let settings = frame(4, 0, 0, &[]);
+        let ask = frame(1, 5, 1, b"\x82\x86\x84\x01\x03abc");
+        wire.send(0, &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &ask].concat(), 1_460);
+        wire.send(1, &settings, 1_460);
+        wire.send(0, &frame(3, 0, 1, &[0, 0, 0, 8]), 1_460);
+        if answered {
+            wire.send(1, &[frame(1, 4, 1, b"\x88"), frame(0, 1, 1, b"ok")].concat(), 1_460);
+        }
+        let outcome = run(frames(&wire.packets));
+        let [one] = &outcome.exchanges[..] else { panic!("{:?}", outcome.exchanges) };
+        let body = one.response_body.content.to_bytes();
+        let expected = if answered { (Some(200), &b"ok"[..], None) } else { (None, &b""[..], Some("stream_reset")) };
+        assert_eq!((one.status, &body[..], one.error.map(Fault::as_str)), expected);
+    }
 }
