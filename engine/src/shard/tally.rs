@@ -4,7 +4,7 @@
 
 use super::Intake;
 use crate::{
-    flow::FlowCounts,
+    flow::{FlowCounts, Unwanted},
     ledger::{Layer, Ledger},
     packet::Skip,
     pairing::context::MessageCounts,
@@ -68,8 +68,10 @@ pub(super) fn streams(counts: &FlowCounts, ledger: &mut Ledger) {
     for (reason, count) in [
         ("gap", counts.gap_bytes),
         ("ignored:retransmission", counts.retransmitted_bytes),
-        ("ignored:not_http", counts.unwanted_bytes),
-    ] {
+    ]
+    .into_iter()
+    .chain(Unwanted::REASONS.into_iter().zip(counts.unwanted_bytes))
+    {
         if count > 0 {
             tally.dropped.insert(reason.to_owned(), count);
         }
