@@ -222,6 +222,11 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// Where it lies.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary.0
+    }
+
     /// Makes sure its bytes are on disk.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_all().map_err(StorageError::io("sync", &self.temporary.0))

@@ -138,8 +138,7 @@ pub(crate) fn response(whole: Bytes) -> Option<Head> {
     let reason = &rest[digits..];
     let reason = &reason[reason.iter().take_while(|byte| is_blank(byte)).count()..];
     // A status line without a number still answers; 0 says that there was none.
-    let start =
-        StartLine::Response { protocol, status: status.unwrap_or(0), reason: Part::within(bytes, reason) };
+    let start = StartLine::Response { protocol, status: status.unwrap_or(0), reason: Part::within(bytes, reason) };
     let found = fields(&mut lines, &mut odd);
     Some(Head { start, headers: found.over(whole), odd })
 }

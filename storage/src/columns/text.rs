@@ -8,8 +8,8 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, BinaryViewBuilder, DictionaryArray, FixedSizeBinaryArray, Int32Array, ListArray, NullBufferBuilder,
-        StringArray, StructArray,
+        Array, ArrayRef, BinaryArray, BinaryViewBuilder, DictionaryArray, FixedSizeBinaryArray, Int32Array, ListArray,
+        NullBufferBuilder, StringArray, StructArray,
     },
     buffer::{Buffer, OffsetBuffer, ScalarBuffer},
     datatypes::Int32Type,

@@ -185,35 +185,14 @@ impl Bulk {
     /// Publishes the parts of bodies.
     fn publish_bodies(&mut self) {
         let parts: Vec<_> = self.bodies.iter_mut().filter_map(Growing::take).collect();
-        let outcome = parts
-            .into_iter()
-            .map(PartWriter::finish)
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(|parts| self.settle(parts, Table::Bodies));
+        let outcome = parts.into_iter().map(PartWriter::finish).collect::<Result<Vec<_>, _>>().and_then(|parts| {
+            sync_together(parts.iter())?;
+            self.put(parts, Table::Bodies)
+        });
         match outcome {
             Ok(()) => self.round.safe_bodies += std::mem::take(&mut self.round.bodies),
             Err(error) => self.lose_bodies(&error),
         }
-    }
-
-    /// Syncs finished parts of a table and gives them their names.
-    fn settle(&mut self, parts: Vec<Finished>, table: Table) -> Result<(), StorageError> {
-        if parts.is_empty() {
-            return Ok(());
-        }
-        Home::create_dir(&self.home.lake_dir(table, &self.shared.id))?;
-        sync_together(parts.iter())?;
-        self.name(parts, table)?;
-        files::sync_dir(&self.home.lake_dir(table, &self.shared.id))
-    }
-
-    fn name(&mut self, parts: Vec<Finished>, table: Table) -> Result<(), StorageError> {
-        for part in parts {
-            let next = &mut self.next[table as usize];
-            part.name(&Part::lake_path(&self.home, &self.shared.id, table, *next, *next))?;
-            *next += 1;
-        }
-        Ok(())
     }
 
     /// Publishes all there is; tells what it is.
@@ -223,6 +202,7 @@ impl Bulk {
         // Everything is encoded before anything is synced: the disk has much to do at once then, and not often.
         let bodies: Result<Vec<_>, _> =
             self.bodies.iter_mut().filter_map(Growing::take).map(PartWriter::finish).collect();
+        bodies.iter().flatten().for_each(|part| self.write_back.begin(part.temporary().to_owned()));
         let mut tables = Vec::new();
         for table in [Table::Connections, Table::Messages, Table::Cookies, Table::Exchanges] {
             let batches: Vec<_> = held.iter().filter(|(of, _)| *of == table).map(|(_, batch)| batch).collect();
@@ -234,12 +214,19 @@ impl Bulk {
         }
         let ready = tables.iter().flat_map(|(.., parts)| parts.iter().flatten());
         let synced = sync_together(bodies.iter().flatten().chain(ready));
-        match bodies.and_then(|parts| self.put(parts, Table::Bodies, &synced)) {
+        if let Err(error) = synced {
+            // A disk tells a failure once: which of the files it was is not asked again.
+            self.lose_bodies(&error);
+            tables.iter().for_each(|(table, rows, _)| self.lose(*table, *rows, &error));
+            self.lose_exchanges(&error);
+            return std::mem::take(&mut self.round);
+        }
+        match bodies.and_then(|parts| self.put(parts, Table::Bodies)) {
             Ok(()) => self.round.safe_bodies += std::mem::take(&mut self.round.bodies),
             Err(error) => self.lose_bodies(&error),
         }
         for (table, rows, parts) in tables {
-            match parts.and_then(|parts| self.put(parts, table, &synced)) {
+            match parts.and_then(|parts| self.put(parts, table)) {
                 Ok(()) => self.kept(table, rows),
                 Err(error) if table == Table::Exchanges => self.lose_exchanges(&error),
                 Err(error) => self.lose(table, rows, &error),
@@ -248,23 +235,18 @@ impl Bulk {
         std::mem::take(&mut self.round)
     }
 
-    /// Names parts that were synced, unless that failed.
-    fn put(
-        &mut self,
-        parts: Vec<Finished>,
-        table: Table,
-        synced: &Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
+    /// Gives parts that were synced their names.
+    fn put(&mut self, parts: Vec<Finished>, table: Table) -> Result<(), StorageError> {
         if parts.is_empty() {
             return Ok(());
         }
-        if synced.is_err() {
-            // Which of them failed is told when they are tried alone.
-            return self.settle(parts, table);
-        }
         let dir = self.home.lake_dir(table, &self.shared.id);
         Home::create_dir(&dir)?;
-        self.name(parts, table)?;
+        for part in parts {
+            let next = &mut self.next[table as usize];
+            part.name(&Part::lake_path(&self.home, &self.shared.id, table, *next, *next))?;
+            *next += 1;
+        }
         files::sync_dir(&dir)
     }
 
@@ -361,11 +343,7 @@ impl WriteBack {
 }
 
 /// Writes rows of one table in the order of time; rows of the same time keep their order.
-fn write_in_order(
-    batches: &[&RecordBatch],
-    table: Table,
-    part: &mut PartWriter,
-) -> Result<(), StorageError> {
+fn write_in_order(batches: &[&RecordBatch], table: Table, part: &mut PartWriter) -> Result<(), StorageError> {
     let times: Vec<&[i64]> = batches
         .iter()
         .filter_map(|batch| batch.column_by_name(table.time_column()))

@@ -120,15 +120,7 @@ impl Packets {
         }
         let dispatcher = Dispatcher::new(&options.shard, options.jobs);
         let (sink, counted) = (sink(), Ledger::default());
-        Ok(Self::Sharded(Box::new(Sharded {
-            dispatcher,
-            sink,
-            counted,
-            queues,
-            used,
-            spare: None,
-            threads,
-        })))
+        Ok(Self::Sharded(Box::new(Sharded { dispatcher, sink, counted, queues, used, spare: None, threads })))
     }
 
     /// Reads one capture to its end, or until it is to stop.
