@@ -1,6 +1,6 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112) towards clients and servers.
 //!
-//! - [`head`], [`chunk`]: the grammar, without I/O: bytes in, checked types or a refusal out.
+//! - [`fields`], [`head`], [`chunk`]: the grammar, without I/O: bytes in, checked types or a refusal out.
 //! - [`wire`]: a connection with what was read ahead on it; [`body`]: bodies on it, in and out.
 //! - [`serve`]: requests of a client, one after the other; [`route`]: where each goes, and what is refused.
 //! - [`exchange`]: one request forwarded and its response passed back, both directions at once.
@@ -14,6 +14,7 @@ pub mod chunk;
 pub mod connect_via;
 pub mod credentials;
 pub mod exchange;
+pub mod fields;
 pub mod head;
 pub mod origin;
 pub mod page;

@@ -16,12 +16,7 @@ use weir_engine::record::{
     url::{default_port, scheme_end, split_host_port},
 };
 
-use super::{
-    credentials,
-    head::{Request, text},
-    pool::Origin,
-    row::Row,
-};
+use super::{credentials, fields::text, head::Request, pool::Origin, row::Row};
 use crate::{client::Client, config::UpstreamProxy, dial, failure::Failure, hooks::Answer, message::RequestHead};
 
 /// The name under which the proxy itself answers.

@@ -14,7 +14,8 @@ use weir_engine::record::{Body, Fault, Flags, Url, url::split_host_port};
 use super::{
     credentials,
     exchange::{self, Outcome},
-    head::{self, Framing, Request, text},
+    fields::text,
+    head::{self, Framing, Request},
     page,
     route::{self, Planned, Scope, url_of},
     row::Row,
