@@ -3,7 +3,7 @@
     import_side_by_side.py [--quick] [--size BYTES] [--repeat N] [--stream BYTES] [--har BYTES] [--tools A,B] [--json FILE]
 
 Two files made by `weir load synth` with a fixed seed: one of the web's mix of bodies, one of tiny exchanges. Each is read into
-the page cache first; every tool reads it from there, and what it writes goes to disk. The best of N runs counts (once for the
+the page cache first; every tool reads it from there, and what it writes goes to disk. The median of N runs counts (once for the
 slow ones). Then memory: a stream through a pipe, and a HAR through a pipe. Prints Markdown. Bars (issue 3) are told beside.
 """
 
@@ -164,7 +164,7 @@ def table(name, capture, made, arguments, chosen, results):
             print(f"| {tool} | none: {str(error)[:200].replace('|', '/')} | | | | | | | | | |", flush=True)
             results.setdefault(name, {})[tool] = {"failed": str(error)}
             continue
-        row = min(runs, key=lambda run: run["wall"])
+        row = sorted(runs, key=lambda run: run["wall"])[len(runs) // 2]
         worst = max(run["wall"] for run in runs)
         results.setdefault(name, {})[tool] = {**row, "worst": worst}
         rate = made["bytes"] / row["wall"] / 1e9
@@ -275,7 +275,7 @@ def main():
     chosen = lambda name: not wanted or any(name.startswith(word) for word in wanted)
     load = os.getloadavg()[0]
     print(f"Machine: {rig.machine()}; commit {rig.commit()}; {time.strftime('%Y-%m-%d')}; load average at the start {load:.2f}.")
-    print(f"Command: `benches/import_side_by_side.py {' '.join(sys.argv[1:])}`; best of {arguments.repeat} runs, slow tools once.\n")
+    print(f"Command: `benches/import_side_by_side.py {' '.join(sys.argv[1:])}`; median of {arguments.repeat} runs, slow tools once.\n")
     results = {}
     for name in arguments.files.split(","):
         capture, made = make(name, arguments.size)

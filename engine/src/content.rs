@@ -9,6 +9,8 @@ use std::{
     io::{self, Read},
 };
 
+use crate::work;
+
 /// Codings in one chain at most; senders use one.
 const MAX_CODINGS: usize = 8;
 /// Output that is allowed whatever the ratio, bytes.
@@ -196,7 +198,10 @@ fn read_all(coding: Coding, mut decoder: impl Read, allowed: u64) -> Result<(Vec
     loop {
         match decoder.read(&mut buffer) {
             Ok(0) => return Ok((output, false)),
-            Ok(count) => output.extend_from_slice(&buffer[..count]),
+            Ok(count) => {
+                work::done(count);
+                output.extend_from_slice(&buffer[..count]);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok((output, true)),
             Err(error) => return Err(ContentError::Damaged { coding: coding.name(), problem: error.to_string() }),
@@ -304,6 +309,21 @@ mod tests {
         assert!(matches!(decode(b"hello there", "gzip", Limits::default()), Err(ContentError::Damaged { .. })));
         assert!(matches!(decode(b"x", "compress", Limits::default()), Err(ContentError::UnknownCoding(_))));
         assert!(matches!(decode(b"x", &"gzip,".repeat(9), Limits::default()), Err(ContentError::TooManyCodings)));
+    }
+
+    /// What a bomb costs grows with what may come out of it, not with what would.
+    #[test]
+    fn a_bomb_costs_no_more_than_the_limit() {
+        for coding in ["gzip", "deflate", "br", "zstd"] {
+            let bomb = encode(coding, &vec![0; 24 << 20]);
+            let cost = |output: u64| {
+                let limits = Limits { output, ratio: u64::MAX };
+                work::of(|| assert!(matches!(decode(&bomb, coding, limits), Err(ContentError::TooLarge { .. }))))
+            };
+            let (once, four_times) = (cost(4 << 20), cost(16 << 20));
+            assert!(once >= 4 << 20 && once < 5 << 20, "{coding}: {once}");
+            assert!(four_times < once * 5, "{coding}: {once}, {four_times}");
+        }
     }
 
     #[test]

@@ -50,6 +50,14 @@ pub(crate) enum Purpose {
     Live,
     /// To stay.
     Lake,
+    /// To stay: bodies that compression would not make smaller.
+    Dense,
+}
+
+impl Purpose {
+    fn stays(self) -> bool {
+        self != Self::Live
+    }
 }
 
 fn properties(table: Table, purpose: Purpose) -> WriterProperties {
@@ -61,8 +69,11 @@ fn properties(table: Table, purpose: Purpose) -> WriterProperties {
             .set_statistics_enabled(EnabledStatistics::None)
             .set_offset_index_disabled(true)
             .set_max_row_group_row_count(None),
-        Purpose::Lake => WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        Purpose::Lake | Purpose::Dense => WriterProperties::builder()
+            .set_compression(match purpose {
+                Purpose::Dense => Compression::UNCOMPRESSED,
+                _ => Compression::ZSTD(ZstdLevel::default()),
+            })
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -75,7 +86,7 @@ fn properties(table: Table, purpose: Purpose) -> WriterProperties {
         .set_column_dictionary_enabled(column(time), false)
         .set_column_statistics_enabled(
             column(time),
-            if purpose == Purpose::Lake { EnabledStatistics::Page } else { EnabledStatistics::Chunk },
+            if purpose.stays() { EnabledStatistics::Page } else { EnabledStatistics::Chunk },
         );
     let time_index = schema(table).index_of(time).ok().and_then(|index| leaf_index(table, index));
     if let Some(column_idx) = time_index {
@@ -109,7 +120,7 @@ fn exchanges_properties(mut properties: WriterPropertiesBuilder, purpose: Purpos
         // A look-up of one exchange reads the part that holds it, not all of them.
         properties = properties.set_column_statistics_enabled("id".into(), EnabledStatistics::Chunk);
     }
-    if purpose == Purpose::Lake {
+    if purpose.stays() {
         for list in ["request_headers", "response_headers"] {
             for leaf in ["name", "value"] {
                 let path = ColumnPath::new([list, "list", "element", leaf].map(str::to_owned).to_vec());
@@ -129,7 +140,7 @@ fn bodies_properties(mut properties: WriterPropertiesBuilder, purpose: Purpose) 
         .set_column_compression("hash".into(), Compression::UNCOMPRESSED)
         .set_column_data_page_size_limit("bytes".into(), BODY_PAGE_BYTES)
         .set_write_batch_size(64);
-    if purpose == Purpose::Lake {
+    if purpose.stays() {
         properties = properties
             .set_column_statistics_enabled("bytes".into(), EnabledStatistics::None)
             .set_column_bloom_filter_enabled("hash".into(), true)
@@ -182,14 +193,48 @@ impl PartWriter {
         self.rows
     }
 
+    /// Where it is written.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary.0
+    }
+
     /// Completes the file, makes sure it is on disk, and moves it to its place.
-    pub(crate) fn publish(mut self, place: &Path) -> Result<(), StorageError> {
+    pub(crate) fn publish(self, place: &Path) -> Result<(), StorageError> {
+        let Finished { file, temporary } = self.finish()?;
+        files::publish(&file, &temporary.0, place)
+    }
+
+    /// Completes the file.
+    pub(crate) fn finish(mut self) -> Result<Finished, StorageError> {
         if let Some(summary) = self.summary.take() {
             let pair = KeyValue::new(summary::METADATA_KEY.to_owned(), summary.finish().encode());
             self.writer.append_key_value_metadata(pair);
         }
         let file = self.writer.into_inner().map_err(StorageError::parquet("write", &self.temporary.0))?;
-        files::publish(&file, &self.temporary.0, place)
+        Ok(Finished { file, temporary: self.temporary })
+    }
+}
+
+/// A part that is written to its end, but not yet in its place.
+pub(crate) struct Finished {
+    file: File,
+    temporary: Temporary,
+}
+
+impl Finished {
+    /// Where it lies.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary.0
+    }
+
+    /// Makes sure its bytes are on disk.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync_all().map_err(StorageError::io("sync", &self.temporary.0))
+    }
+
+    /// Moves it to its place, synced as it is; its folder is to be synced next.
+    pub(crate) fn name(self, place: &Path) -> Result<(), StorageError> {
+        fs::rename(&self.temporary.0, place).map_err(StorageError::io("create", place))
     }
 }
 

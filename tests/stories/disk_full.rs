@@ -84,6 +84,29 @@ fn the_capture_survives_and_says_what_it_lost() -> Result<()> {
     Ok(())
 }
 
+/// An import holds more and writes larger parts: what the disk refuses is counted as well.
+#[test]
+fn an_import_counts_what_the_disk_refused() -> Result<()> {
+    let elsewhere = Home::new()?;
+    let folder = tempfile::TempDir::with_prefix("weir-synth-")?;
+    let capture = folder.path().join("trace.pcap");
+    let capture = capture.to_str().context("path")?;
+    elsewhere.output(&["load", "synth", "-o", capture, "--mix", "web", "--size", "40000000"])?;
+    let disk = SmallDisk::mount("2m")?;
+    let home = Home::at(disk.path());
+    let output = home.run(&["import", capture, "--bodies", "all", "--json"])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(3), "{:?}: {said}", output.status);
+    let last = String::from_utf8_lossy(&output.stdout);
+    let last: serde_json::Value = serde_json::from_str(last.lines().last().context("a line")?)?;
+    ensure_balanced(&last["ledger"])?;
+    let refused = &last["ledger"]["bodies"]["dropped"]["disk_full"];
+    ensure!(refused.as_u64() > Some(0), "{last}");
+    let rows = home.requests(last["session"].as_str().context("session")?)?;
+    ensure!(last["ledger"]["exchanges"]["kept"] == rows.len(), "{} rows: {last}", rows.len());
+    Ok(())
+}
+
 #[test]
 fn a_home_that_cannot_be_written_is_an_error_at_the_start() -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;

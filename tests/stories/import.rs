@@ -332,6 +332,24 @@ fn entry(number: usize, body: &str) -> Value {
     })
 }
 
+/// Many small captures, as tcpdump's rotation leaves them: more than there are blocks to read into.
+#[test]
+fn many_files_one_after_the_other() -> Result<()> {
+    let home = Home::new()?;
+    let synth = Synth::make(&home, &["--connections", "3"])?;
+    let plain = synth.bytes()?;
+    let files: Vec<String> =
+        (0..20).map(|number| synth.put(&format!("{number}.pcap"), &plain)).collect::<Result<_>>()?;
+    for jobs in ["1", "2", "4"] {
+        let mut arguments: Vec<&str> = files.iter().map(String::as_str).collect();
+        arguments.extend(["--jobs", jobs]);
+        let done = import(&home, &arguments)?;
+        // The same packets again are retransmissions.
+        ensure!(done["exchanges"] == synth.truth.len(), "{done}");
+    }
+    Ok(())
+}
+
 #[test]
 fn har_joins_the_lake() -> Result<()> {
     let home = Home::new()?;
@@ -341,7 +359,9 @@ fn har_joins_the_lake() -> Result<()> {
         {"type": "send", "time": 1_767_323_045.7, "opcode": 1, "data": "hello"},
         {"type": "receive", "time": 1_767_323_045.8, "opcode": 1, "data": "there"}
     ]);
-    let entries = json!([entry(1, "one"), entry(2, "two"), socket, {"request": {"url": "data:,x"}}, {"request": 7}]);
+    let (mut first, mut second) = (entry(1, "one"), entry(2, "two"));
+    (first["connection"], second["connection"]) = (json!("443"), json!("443"));
+    let entries = json!([first, second, socket, {"request": {"url": "data:,x"}}, {"request": 7}]);
     let har = json!({"log": {"version": "1.2", "creator": {"name": "t", "version": "1"}, "entries": entries}});
     let har = synth.put("browser.har", har.to_string().as_bytes())?;
     let packed = synth.put("browser.har.gz", &gzip(&fs::read(&har)?)?)?;
@@ -354,6 +374,12 @@ fn har_joins_the_lake() -> Result<()> {
         let found = home.requests(session)?;
         ensure!(found[0]["url"] == "https://har.example/items/1" && found[0]["source"] == "import", "{found:?}");
         ensure!(found[1]["response_body"] == blake3::hash(b"two").to_hex().as_str(), "{found:?}");
+        // The first two name one connection, the third none.
+        let connections = home.table("connections", session)?;
+        ensure!(connections.len() == 1 && connections[0]["exchanges"] == 2, "{connections:?}");
+        ensure!(connections[0]["domain"] == "har.example", "{connections:?}");
+        ensure!(found[0]["connection"] == connections[0]["id"] && found[1]["connection"] == found[0]["connection"]);
+        ensure!(found[2]["connection"] == 0, "{found:?}");
         let messages = home.table("messages", session)?;
         ensure!(messages.len() == 2 && messages.iter().all(|row| row["exchange"] == found[2]["id"]), "{messages:?}");
     }

@@ -6,7 +6,7 @@
 //! moment for reordered packets has passed, or after a long time, or when too much waits behind it.
 
 use super::{
-    Consumer, Ending, FlowCounts, Gap, Opening, Piece,
+    Consumer, Ending, FlowCounts, Gap, Opening, Piece, Unwanted,
     index::FlowKey,
     stream::{Arrival, Stream},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Flow<C> {
     /// Gaps before the first bytes: told to whoever takes them.
     early: [Option<Gap>; 2],
     /// Nobody wants its bytes.
-    unwanted: bool,
+    unwanted: Option<Unwanted>,
     midstream: bool,
     reset: bool,
     opened_ns: i64,
@@ -74,7 +74,7 @@ impl<C: Consumer> Flow<C> {
             consumer: None,
             client: None,
             early: [None; 2],
-            unwanted: false,
+            unwanted: None,
             midstream: true,
             reset: false,
             opened_ns: time_ns,
@@ -124,7 +124,7 @@ impl<C: Consumer> Flow<C> {
             // Only one in its place counts (RFC 5961 §3.2); its payload says why, in words, for nobody.
             let stream = &self.streams[side];
             self.reset |= !stream.known || stream.offset_of(segment.sequence).abs_diff(stream.next) <= 1 << 16;
-            counts.unwanted_bytes += payload.len() as u64;
+            counts.unwanted(Unwanted::Reset, payload.len());
             self.pump(false, arrival, cx, counts);
             return After::Keep;
         }
@@ -383,7 +383,7 @@ impl<C: Consumer> Flow<C> {
         let direction = self.direction(side);
         if let Some(consumer) = &mut self.consumer {
             consumer.gap(cx, direction, gap);
-        } else if !self.unwanted {
+        } else if self.unwanted.is_none() {
             // Gaps before the first bytes adjoin.
             let early = self.early[side].get_or_insert(Gap { len: 0, ..gap });
             early.len += gap.len;
@@ -391,18 +391,18 @@ impl<C: Consumer> Flow<C> {
     }
 
     fn deliver(&mut self, side: usize, piece: Piece<'_>, cx: &mut C::Context, counts: &mut FlowCounts) {
-        if self.consumer.is_none() && !self.unwanted {
+        if self.consumer.is_none() && self.unwanted.is_none() {
             self.open(side, piece.bytes, cx);
         }
         let direction = self.direction(side);
         let Some(consumer) = &mut self.consumer else {
-            counts.unwanted_bytes += piece.bytes.len() as u64;
+            counts.unwanted(self.unwanted.unwrap_or(Unwanted::NotHttp), piece.bytes.len());
             return;
         };
         consumer.data(cx, direction, piece);
-        if consumer.is_done() {
-            self.unwanted = true;
-            counts.unwanted_bytes += piece.bytes.len() as u64;
+        if let Some(why) = consumer.is_done() {
+            self.unwanted = Some(why);
+            counts.unwanted(why, piece.bytes.len());
             if let Some(consumer) = self.consumer.take() {
                 consumer.close(cx, Ending::Closed, piece.time_ns);
             }
@@ -431,7 +431,7 @@ impl<C: Consumer> Flow<C> {
             client_link: self.link_sources[client],
         };
         self.consumer = C::open(cx, &opening).map(Box::new);
-        self.unwanted = self.consumer.is_none();
+        self.unwanted = self.consumer.is_none().then_some(Unwanted::NotHttp);
         for side in [client, 1 - client] {
             let direction = self.direction(side);
             if let (Some(consumer), Some(gap)) = (&mut self.consumer, self.early[side].take()) {

@@ -98,11 +98,27 @@ pub(crate) trait Consumer: Sized {
     /// A direction ended.
     fn end(&mut self, cx: &mut Self::Context, direction: Direction, time_ns: i64);
 
-    /// Whether it has no use for more bytes.
-    fn is_done(&self) -> bool;
+    /// Why it has no use for more bytes, when it has none.
+    fn is_done(&self) -> Option<Unwanted>;
 
     /// The connection ended.
     fn close(self, cx: &mut Self::Context, ending: Ending, time_ns: i64);
+}
+
+/// Why nobody wants bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwanted {
+    /// TLS: closed.
+    Tls,
+    /// Another protocol: nothing that looks like a message.
+    NotHttp,
+    /// They came with a reset.
+    Reset,
+}
+
+impl Unwanted {
+    /// Every reason as the ledger has it, in the order of the enumeration.
+    pub(crate) const REASONS: [&str; 3] = ["ignored:tls", "ignored:not_http", "ignored:reset"];
 }
 
 /// What the flows of a shard counted.
@@ -116,8 +132,8 @@ pub(crate) struct FlowCounts {
     pub(crate) payload_bytes: u64,
     /// Handed to a consumer.
     pub(crate) delivered_bytes: u64,
-    /// No consumer wanted them.
-    pub(crate) unwanted_bytes: u64,
+    /// No consumer wanted them, by why.
+    pub(crate) unwanted_bytes: [u64; Unwanted::REASONS.len()],
     /// Had been seen before.
     pub(crate) retransmitted_bytes: u64,
     /// Never seen, though sent.
@@ -126,4 +142,11 @@ pub(crate) struct FlowCounts {
     pub(crate) overlaps: u64,
     /// Of these, with other bytes than those waiting: the first were kept.
     pub(crate) differing: u64,
+}
+
+impl FlowCounts {
+    /// Nobody wants so many bytes.
+    pub(crate) fn unwanted(&mut self, why: Unwanted, bytes: usize) {
+        self.unwanted_bytes[why as usize] += bytes as u64;
+    }
 }

@@ -3,7 +3,7 @@
 //! In: segments with packet time. Out: what their consumers make of the bytes; counts.
 
 use super::{
-    Consumer, Ending, FlowCounts,
+    Consumer, Ending, FlowCounts, Unwanted,
     connection::{After, Flow},
     index::{FlowKey, Index, KeyHasher},
     stream::Arrival,
@@ -74,7 +74,7 @@ impl<C: Consumer> FlowTable<C> {
             // An end without a beginning opens nothing.
             None if segment.control.rst() => {
                 self.counts.payload_bytes += segment.payload.len() as u64;
-                self.counts.unwanted_bytes += segment.payload.len() as u64;
+                self.counts.unwanted(Unwanted::Reset, segment.payload.len());
                 return;
             }
             None => self.open(key, hash, time_ns, cx),
@@ -206,6 +206,9 @@ impl<C: Consumer> FlowTable<C> {
     /// Moves on to a packet time: looks at what has come up.
     pub(crate) fn tick(&mut self, time_ns: i64, cx: &mut C::Context) {
         self.now_ns = self.now_ns.max(time_ns);
+        if !self.wheel.has_turned(self.now_ns) {
+            return;
+        }
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now_ns, &mut due);
         for (place, tick) in due.drain(..) {

@@ -35,6 +35,11 @@ impl Wheel {
         tick
     }
 
+    /// Whether a new tick has begun at a time.
+    pub(crate) fn has_turned(&self, time_ns: i64) -> bool {
+        !self.started || time_ns.max(0) as u64 >> TICK_SHIFT > self.now
+    }
+
     /// Moves on to a time; what came up is added to `due`. Time that goes back is ignored.
     pub(crate) fn advance(&mut self, time_ns: i64, due: &mut Vec<Due>) {
         let target = time_ns.max(0) as u64 >> TICK_SHIFT;

@@ -24,8 +24,9 @@ pub enum BodyPolicy {
 
 /// Bytes stored of one body at most.
 const MAX_STORED: usize = 256 << 20;
-/// Bytes reserved ahead by an announced length at most.
-const MAX_AHEAD: usize = 64 << 10;
+/// Bytes of room made ahead by an announced length at most. What is not touched takes no memory, and the budget
+/// is asked for what comes.
+const MAX_AHEAD: usize = 256 << 10;
 /// Bytes gathered before they are hashed: as many as the widest vectors take at once, several times faster than
 /// a segment at a time.
 const HASH_BYTES: usize = 16 << 10;
@@ -76,15 +77,16 @@ impl Collector {
             Keep::Count => {}
             Keep::Hash => {
                 if let Some(hasher) = &mut self.hasher {
-                    if self.stored.len() + bytes.len() > HASH_BYTES {
+                    let mut bytes = bytes;
+                    // Whole blocks only: one that is not a multiple of BLAKE3's chunks makes all behind it slow.
+                    while self.stored.len() + bytes.len() >= HASH_BYTES {
+                        let (first, rest) = bytes.split_at(HASH_BYTES - self.stored.len());
+                        self.stored.extend_from_slice(first);
                         hasher.update(&self.stored);
                         self.stored.clear();
+                        bytes = rest;
                     }
-                    if bytes.len() >= HASH_BYTES {
-                        hasher.update(bytes);
-                    } else {
-                        self.stored.extend_from_slice(bytes);
-                    }
+                    self.stored.extend_from_slice(bytes);
                 }
             }
             Keep::Store if self.fault.is_some() => {}

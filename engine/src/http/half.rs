@@ -214,6 +214,17 @@ impl Half {
         matches!(self.state, State::Start)
     }
 
+    /// Takes a piece that lies within a body of known length and does not end it; `false`: it is another, and not taken.
+    pub(crate) fn takes_whole(&mut self, len: usize) -> bool {
+        match &mut self.state {
+            State::Length(left) if *left > len as u64 => {
+                *left -= len as u64;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Where the head begins that is under way.
     pub(crate) fn head_begin(&self) -> Option<u64> {
         if let State::Head { start, .. } = &self.state { Some(*start) } else { None }

@@ -1,15 +1,16 @@
 //! Message heads: the start line and the field lines (RFC 9112 §2 to §5), read as tolerantly as browsers
 //! and servers read them; what is odd is flagged.
 //!
-//! In: the bytes of a whole head. Out: its parts, as ranges of the same buffer.
+//! In: the bytes of a whole head. Out: its parts, as ranges of the same buffer: a head is copied once, out of
+//! its packets.
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::MAX_FIELD_LINES;
 use crate::{
-    record::{Headers, HeadersBuilder, Protocol},
+    record::{HeaderLines, Headers, Protocol},
     work,
 };
 
@@ -25,8 +26,33 @@ pub(crate) struct Head {
 /// The start line.
 #[derive(Debug, Clone)]
 pub(crate) enum StartLine {
-    Request { method: Bytes, target: Bytes, protocol: Protocol },
-    Response { protocol: Protocol, status: u16, reason: Bytes },
+    Request { method: Part, target: Part, protocol: Protocol },
+    Response { protocol: Protocol, status: u16, reason: Part },
+}
+
+/// A part of a start line.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// In the buffer of the header section: no share of it of its own.
+    Within(Range<usize>),
+    /// From elsewhere.
+    Own(Bytes),
+}
+
+impl Part {
+    /// Its bytes; `headers` are those of the same head.
+    pub(crate) fn bytes<'a>(&'a self, headers: &'a Headers) -> &'a [u8] {
+        match self {
+            Self::Within(range) => headers.buffer().get(range.clone()).unwrap_or_default(),
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    /// `part` lies in `whole`.
+    fn within(whole: &[u8], part: &[u8]) -> Self {
+        let start = if part.is_empty() { 0 } else { part.as_ptr().addr() - whole.as_ptr().addr() };
+        Self::Within(start..start + part.len())
+    }
 }
 
 /// Where a head ends: behind its empty line. `from`: where an earlier search stopped. Fails with where to
@@ -68,7 +94,8 @@ fn is_field_line(bytes: &[u8]) -> bool {
 }
 
 /// Reads a request head.
-pub(crate) fn request(bytes: &Bytes) -> Option<Head> {
+pub(crate) fn request(whole: Bytes) -> Option<Head> {
+    let bytes = &whole[..];
     let mut lines = Lines { bytes, at: 0 };
     let line = lines.start_line()?;
     let text = &bytes[line.clone()];
@@ -84,13 +111,15 @@ pub(crate) fn request(bytes: &Bytes) -> Option<Head> {
     }
     let protocol = if version.is_empty() { Protocol::Http09 } else { version_of(version, &mut odd) };
     odd |= target.contains(&b' ');
-    let start =
-        StartLine::Request { method: bytes.slice_ref(&text[..method_len]), target: bytes.slice_ref(target), protocol };
-    Some(Head { start, headers: fields(&mut lines, &mut odd), odd })
+    let (method, target) = (Part::within(bytes, &text[..method_len]), Part::within(bytes, target));
+    let start = StartLine::Request { method, target, protocol };
+    let found = fields(&mut lines, &mut odd);
+    Some(Head { start, headers: found.over(whole), odd })
 }
 
 /// Reads a response head.
-pub(crate) fn response(bytes: &Bytes) -> Option<Head> {
+pub(crate) fn response(whole: Bytes) -> Option<Head> {
+    let bytes = &whole[..];
     let mut lines = Lines { bytes, at: 0 };
     let line = lines.start_line()?;
     let text = &bytes[line.clone()];
@@ -109,8 +138,9 @@ pub(crate) fn response(bytes: &Bytes) -> Option<Head> {
     let reason = &rest[digits..];
     let reason = &reason[reason.iter().take_while(|byte| is_blank(byte)).count()..];
     // A status line without a number still answers; 0 says that there was none.
-    let start = StartLine::Response { protocol, status: status.unwrap_or(0), reason: bytes.slice_ref(reason) };
-    Some(Head { start, headers: fields(&mut lines, &mut odd), odd })
+    let start = StartLine::Response { protocol, status: status.unwrap_or(0), reason: Part::within(bytes, reason) };
+    let found = fields(&mut lines, &mut odd);
+    Some(Head { start, headers: found.over(whole), odd })
 }
 
 fn starts_with_http(text: &[u8]) -> bool {
@@ -128,8 +158,25 @@ fn version_of(version: &[u8], odd: &mut bool) -> Protocol {
     }
 }
 
+/// Which bytes tokens are made of (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 /// The lines of a head.
@@ -159,6 +206,17 @@ impl Iterator for Lines<'_> {
             return None;
         }
         let start = self.at;
+        match memchr::memchr2(b'\r', b'\n', &self.bytes[start..]).map(|found| start + found) {
+            Some(end) if self.bytes[end] == b'\n' => {
+                self.at = end + 1;
+                return Some(start..end);
+            }
+            Some(end) if self.bytes.get(end + 1) == Some(&b'\n') => {
+                self.at = end + 2;
+                return Some(start..end);
+            }
+            _ => {}
+        }
         let mut end = memchr::memchr(b'\n', &self.bytes[start..]).map_or(self.bytes.len(), |found| start + found);
         self.at = end + 1;
         let mut looked = start;
@@ -177,18 +235,51 @@ impl Iterator for Lines<'_> {
 
 /// Reads field lines until an empty one.
 pub(crate) fn trailers(bytes: &Bytes) -> Headers {
-    fields(&mut Lines { bytes, at: 0 }, &mut false)
+    fields(&mut Lines { bytes, at: 0 }, &mut false).over(bytes.clone())
 }
 
-fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Headers {
+/// What stands in a header section.
+struct Fields {
+    lines: HeaderLines,
+    /// Values that go on in the next line, gathered apart: ranges cannot leave the line ends out.
+    folded: Vec<(usize, Vec<u8>)>,
+}
+
+impl Fields {
+    /// As a section over the buffer it was found in.
+    fn over(self, buffer: Bytes) -> Headers {
+        let Self { mut lines, folded } = self;
+        if folded.is_empty() {
+            return lines.over(buffer);
+        }
+        // What is folded comes behind all that was there.
+        let mut longer = BytesMut::from(&buffer[..]);
+        for (index, value) in folded {
+            lines.set_value(index, longer.len()..longer.len() + value.len());
+            longer.extend_from_slice(&value);
+        }
+        lines.over(longer.freeze())
+    }
+}
+
+fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Fields {
     let bytes = lines.bytes;
-    let mut found: Vec<(Range<usize>, Range<usize>)> = Vec::with_capacity(16);
-    // Values that go on in the next line: gathered apart, since ranges cannot leave the line ends out.
+    let ends = memchr::memchr_iter(b'\n', &bytes[lines.at.min(bytes.len())..]).count();
+    let mut found = HeaderLines::with_capacity(ends.saturating_sub(1).min(MAX_FIELD_LINES));
     let mut folded: Vec<(usize, Vec<u8>)> = Vec::new();
     // A name whose colon comes in a line behind it.
     let mut name_alone: Option<Range<usize>> = None;
     for line in lines.by_ref() {
         let text = &bytes[line.clone()];
+        // As nearly all are: a token and a colon.
+        let name = text.iter().take_while(|byte| is_token(**byte)).count();
+        if name > 0 && text.get(name) == Some(&b':') && found.len() < MAX_FIELD_LINES {
+            let value = text[name + 1..].trim_ascii();
+            let start = if value.is_empty() { line.end } else { value.as_ptr().addr() - bytes.as_ptr().addr() };
+            found.push(line.start..line.start + name, start..start + value.len());
+            name_alone = None;
+            continue;
+        }
         let begins_blank = matches!(text.first(), Some(b' ' | b'\t'));
         if begins_blank && text.trim_ascii().is_empty() {
             *odd = true;
@@ -198,17 +289,17 @@ fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Headers {
             let colon = line.start + memchr::memchr(b':', text).unwrap_or(0);
             let value = bytes[colon + 1..line.end].trim_ascii();
             let start = if value.is_empty() { line.end } else { value.as_ptr() as usize - bytes.as_ptr() as usize };
-            found.push((name.clone(), start..start + value.len()));
+            found.push(name.clone(), start..start + value.len());
             name_alone = None;
             continue;
         }
         // Before the first field line there is nothing to go on from (RFC 9112 §2.2): one of its own.
         if begins_blank && !(found.is_empty() && is_field_line(text.trim_ascii())) {
             *odd = true;
-            if let Some((_, value)) = found.last() {
+            if let Some(value) = found.last_value() {
                 let index = found.len() - 1;
                 if folded.last().is_none_or(|(at, _)| *at != index) {
-                    folded.push((index, bytes[value.clone()].to_vec()));
+                    folded.push((index, bytes[value].to_vec()));
                 }
                 if let Some((_, value)) = folded.last_mut() {
                     let more = text.trim_ascii();
@@ -240,22 +331,9 @@ fn fields(lines: &mut Lines<'_>, odd: &mut bool) -> Headers {
         *odd |= name.len() != colon || !name.iter().all(|byte| is_token(*byte));
         let value = text[colon + 1..].trim_ascii();
         let value_start = if value.is_empty() { line.end } else { value.as_ptr() as usize - bytes.as_ptr() as usize };
-        found.push((line.start..line.start + name.len(), value_start..value_start + value.len()));
+        found.push(line.start..line.start + name.len(), value_start..value_start + value.len());
     }
-    collect(bytes, &found, &folded)
-}
-
-fn collect(bytes: &[u8], found: &[(Range<usize>, Range<usize>)], folded: &[(usize, Vec<u8>)]) -> Headers {
-    let mut builder = HeadersBuilder::default();
-    let mut folded = folded.iter().peekable();
-    for (index, (name, value)) in found.iter().enumerate() {
-        let value = match folded.next_if(|(at, _)| *at == index) {
-            Some((_, value)) => value,
-            None => &bytes[value.clone()],
-        };
-        builder.push(&bytes[name.clone()], value);
-    }
-    builder.finish()
+    Fields { lines: found, folded }
 }
 
 #[cfg(test)]
@@ -263,7 +341,7 @@ mod tests {
     use super::*;
 
     fn read(text: &'static str) -> Head {
-        request(&Bytes::from_static(text.as_bytes())).expect("is a request")
+        request(Bytes::from_static(text.as_bytes())).expect("is a request")
     }
 
     #[test]
@@ -281,9 +359,8 @@ mod tests {
         assert!(head.odd);
         let fields: Vec<_> = head.headers.iter().collect();
         assert_eq!(fields, [(&b"Host"[..], &b"x"[..]), (b"A", b"1 2 3"), (b"B", b"")]);
-        assert!(
-            matches!(head.start, StartLine::Request { target, protocol: Protocol::Http11, .. } if target == "/a b")
-        );
+        let StartLine::Request { target, protocol: Protocol::Http11, .. } = &head.start else { panic!("a request") };
+        assert_eq!(target.bytes(&head.headers), b"/a b");
         assert!(!read("GET / HTTP/1.0\r\nA: b\r\n\r\n").odd);
         assert!(matches!(read("GET /\r\n").start, StartLine::Request { protocol: Protocol::Http09, .. }));
     }
@@ -297,9 +374,9 @@ mod tests {
             ("HTTP/1.1 2XX\r\n\r\n", 2, "XX"),
             ("HTTP/1.1\r\n\r\n", 0, ""),
         ] {
-            let head = response(&Bytes::from_static(line.as_bytes())).expect("is a response");
-            let StartLine::Response { status: seen, reason: why, .. } = head.start else { panic!("a response") };
-            assert_eq!((seen, &why[..]), (status, reason.as_bytes()), "{line}");
+            let head = response(Bytes::from_static(line.as_bytes())).expect("is a response");
+            let StartLine::Response { status: seen, reason: why, .. } = &head.start else { panic!("a response") };
+            assert_eq!((*seen, why.bytes(&head.headers)), (status, reason.as_bytes()), "{line}");
         }
     }
 }

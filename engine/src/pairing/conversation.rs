@@ -14,7 +14,7 @@ use super::{
     upgrade::Inside,
 };
 use crate::{
-    flow::{Consumer, Ending, Gap, Opening, Piece},
+    flow::{Consumer, Ending, Gap, Opening, Piece, Unwanted},
     http::{
         half::{Half, Role},
         sniff,
@@ -65,7 +65,7 @@ pub(crate) struct Conversation {
     pub(crate) connect_us: Option<u64>,
     /// Inside a tunnel: the connection is told by the outer conversation.
     nested: bool,
-    done: bool,
+    done: Option<Unwanted>,
     probed: u64,
     opened_ns: i64,
     bytes: [u64; 2],
@@ -97,7 +97,7 @@ impl Conversation {
             odd: [Flags::default(); 2],
             connect_us: None,
             nested,
-            done: false,
+            done: None,
             probed: 0,
             opened_ns,
             bytes: [0; 2],
@@ -136,7 +136,7 @@ impl Conversation {
     fn probe(&mut self, direction: Direction, piece: &Piece<'_>) -> bool {
         let bytes = piece.bytes;
         if sniff::tls(bytes) || self.probed > PROBE_BYTES {
-            self.done = true;
+            self.done = Some(if sniff::tls(bytes) { Unwanted::Tls } else { Unwanted::NotHttp });
             return false;
         }
         let (half, looks) = match direction {
@@ -280,8 +280,8 @@ impl Consumer for Conversation {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.done && !self.is_http
+    fn is_done(&self) -> Option<Unwanted> {
+        self.done.filter(|_| !self.is_http)
     }
 
     fn close(mut self, cx: &mut Context, ending: Ending, time_ns: i64) {

@@ -4,7 +4,6 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::Context;
@@ -98,10 +97,11 @@ impl Draft {
         cx.messages.kept += 1;
         draft.request = Phase::Open;
         let exchange = &mut *draft.exchange;
-        if let StartLine::Request { method, target, protocol } = head.start {
-            exchange.protocol = protocol;
-            exchange.url = url(ends, &method, &target, &head.headers);
-            exchange.method = text(&method);
+        if let StartLine::Request { method, target, protocol } = &head.start {
+            let (method, target) = (method.bytes(&head.headers), target.bytes(&head.headers));
+            exchange.protocol = *protocol;
+            exchange.url = url(ends, method, target, &head.headers);
+            exchange.method = known_or_own(method, &METHODS);
         }
         if head.odd {
             exchange.flags.set(Flags::MALFORMED);
@@ -125,11 +125,12 @@ impl Draft {
         cx.messages.seen += 1;
         cx.messages.kept += 1;
         let exchange = &mut *self.exchange;
-        if let StartLine::Response { status, reason, protocol } = head.start {
-            exchange.status = Some(status);
-            exchange.reason = (!reason.is_empty()).then(|| text(&reason));
+        if let StartLine::Response { status, reason, protocol } = &head.start {
+            let reason = reason.bytes(&head.headers);
+            exchange.status = Some(*status);
+            exchange.reason = (!reason.is_empty()).then(|| known_or_own(reason, &PHRASES));
             if self.request == Phase::Done && exchange.error == Some(Fault::RequestMissing) {
-                exchange.protocol = protocol;
+                exchange.protocol = *protocol;
             }
         }
         if head.odd {
@@ -284,20 +285,45 @@ fn collector(keep: Keep, framing: Framing) -> Option<Collector> {
     }
 }
 
-/// Text of header bytes; what is not UTF-8 is replaced.
-pub(crate) fn text(bytes: &Bytes) -> ByteString {
-    ByteString::try_from(bytes.clone()).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
+/// Methods that need no memory of their own (RFC 9110 §9.3).
+const METHODS: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+/// Reason phrases that need none (RFC 9110 §15).
+const PHRASES: [&str; 16] = [
+    "OK",
+    "Created",
+    "Accepted",
+    "No Content",
+    "Partial Content",
+    "Moved Permanently",
+    "Found",
+    "Not Modified",
+    "Temporary Redirect",
+    "Bad Request",
+    "Unauthorized",
+    "Forbidden",
+    "Not Found",
+    "Internal Server Error",
+    "Bad Gateway",
+    "Service Unavailable",
+];
+
+/// Text of header bytes, one of the known or a copy.
+fn known_or_own(bytes: &[u8], known: &[&'static str]) -> ByteString {
+    match known.iter().find(|known| known.as_bytes() == bytes) {
+        Some(known) => ByteString::from_static(known),
+        None => String::from_utf8_lossy(bytes).into_owned().into(),
+    }
 }
 
-/// The complete URL (RFC 9112 §3.3).
-pub(crate) fn url(ends: &Ends, method: &Bytes, target: &Bytes, headers: &Headers) -> Url {
-    let target = text(target);
+/// The complete URL (RFC 9112 §3.3). What is not UTF-8 in it is replaced.
+pub(crate) fn url(ends: &Ends, method: &[u8], target: &[u8], headers: &Headers) -> Url {
+    let target = String::from_utf8_lossy(target);
     let host = headers.get("host").map(String::from_utf8_lossy).unwrap_or_default();
     let build = |authority: &str, target: &str| Url::from_parts("http", authority.trim(), target);
     let server = || ends.authority.clone().unwrap_or_else(|| ends.server.to_string().into());
-    if &method[..] == b"CONNECT" {
+    if method == b"CONNECT" {
         return build(&target, "").or_else(|| build(&host, "")).unwrap_or_default();
     }
-    let absolute = (!target.starts_with('/')).then(|| Url::parse(target.clone())).flatten();
+    let absolute = (!target.starts_with('/')).then(|| Url::parse((*target).into())).flatten();
     absolute.or_else(|| build(&host, &target)).or_else(|| build(&server(), &target)).unwrap_or_default()
 }

@@ -33,7 +33,7 @@ impl Conversation {
             let resume = Resume { at: None, at_segment: went_on || pipelined, anywhere: pipelined };
             match self.requests.step(&mut input, resume) {
                 Step::More => break,
-                Step::Head(raw) => self.request_head(cx, &raw, time_ns),
+                Step::Head(raw) => self.request_head(cx, raw, time_ns),
                 Step::Body(bytes) => {
                     if let Some(draft) = self.asking.and_then(|id| self.drafts.get_mut(&id)) {
                         draft.request_data(cx, bytes);
@@ -52,11 +52,12 @@ impl Conversation {
         }
     }
 
-    fn request_head(&mut self, cx: &mut Context, raw: &RawHead, time_ns: i64) {
-        let Some(head) = head::request(&raw.bytes) else {
+    fn request_head(&mut self, cx: &mut Context, raw: RawHead, time_ns: i64) {
+        let len = raw.bytes.len() as u64;
+        let Some(head) = head::request(raw.bytes) else {
             cx.messages.unread("malformed");
             self.requests.lose();
-            self.queue.lost_requests(raw.start, 0, raw.bytes.len() as u64);
+            self.queue.lost_requests(raw.start, 0, len);
             return;
         };
         self.is_http = true;
@@ -134,14 +135,14 @@ impl Conversation {
         if !self.answered
             && let Some(raw) = ack.and_then(|ack| self.requests.take_bare_request(ack))
         {
-            self.request_head(cx, &raw, time_ns);
+            self.request_head(cx, raw, time_ns);
         }
     }
 
     pub(crate) fn end_requests(&mut self, cx: &mut Context, time_ns: i64, ending: Ending) {
         let (head, whole) = self.requests.end();
         if let Some(raw) = head {
-            self.request_head(cx, &raw, time_ns);
+            self.request_head(cx, raw, time_ns);
             self.requests.restart();
             self.request_through(cx, time_ns, Some(Fault::ClientClosed));
         }

@@ -40,7 +40,7 @@ fn behind_head(bytes: &[u8], at_segment: bool) -> Behind {
         return if is_cut { Behind::Unclear } else { Behind::Body };
     }
     let Ok(end) = head::find_end(bytes, 0) else { return Behind::Unclear };
-    match head::response(&bytes::Bytes::copy_from_slice(&bytes[..end])) {
+    match head::response(bytes::Bytes::copy_from_slice(&bytes[..end])) {
         Some(head) if framing::of_response(&head, None, false).0 != Framing::UntilClose => {
             let is_plain = !head.odd && memchr::memmem::rfind(&bytes[..end], BEGIN) == Some(0);
             if is_plain && at_segment { Behind::Message } else { Behind::Unclear }
@@ -52,6 +52,14 @@ fn behind_head(bytes: &[u8], at_segment: bool) -> Behind {
 impl Conversation {
     /// The next bytes from the server.
     pub(crate) fn received(&mut self, cx: &mut Context, piece: Piece<'_>) {
+        // Most pieces lie within a body, and there is nothing to decide.
+        let is_plain = !self.doubtful_body && !(self.alone && self.answering.is_some());
+        if is_plain && self.responses.takes_whole(piece.bytes.len()) {
+            if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
+                draft.response_data(cx, piece.bytes);
+            }
+            return;
+        }
         // What looked like the beginning of a head is none when the next turn begins within it.
         if let Some(begin) = self.responses.head_begin()
             && let Some(boundary) = self.queue.boundary().filter(|at| *at > begin)
@@ -113,7 +121,7 @@ impl Conversation {
                     if raw.resumed == Resumed::Found {
                         raw.drop_what_precedes_the_last_start();
                     }
-                    self.response_head(cx, &raw, time_ns);
+                    self.response_head(cx, raw, time_ns);
                 }
                 Step::Body(bytes) => {
                     if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
@@ -188,13 +196,16 @@ impl Conversation {
         true
     }
 
-    fn response_head(&mut self, cx: &mut Context, raw: &RawHead, time_ns: i64) {
+    fn response_head(&mut self, cx: &mut Context, raw: RawHead, time_ns: i64) {
         let (was_lost, found) = (raw.resumed != Resumed::No, raw.resumed == Resumed::Found);
-        let Some(head) = head::response(&raw.bytes) else {
+        let len = raw.bytes.len() as u64;
+        // A head that was looked for is one only when nothing in it begins another.
+        let is_one = !found || memchr::memmem::rfind(&raw.bytes, b"HTTP/1.") == Some(0);
+        let Some(head) = head::response(raw.bytes) else {
             cx.messages.unread("malformed");
             self.break_chain(cx, time_ns);
             self.responses.lose();
-            self.queue.lost_responses(raw.start + raw.bytes.len() as u64, 0, raw.bytes.len() as u64, 0);
+            self.queue.lost_responses(raw.start + len, 0, len, 0);
             return;
         };
         self.is_http = true;
@@ -210,9 +221,9 @@ impl Conversation {
         }
         // A head that was looked for is believed only when it is whole and plain: one cut out of a body runs into
         // the next message.
-        if found && (head.odd || memchr::memmem::rfind(&raw.bytes, b"HTTP/1.") != Some(0)) {
+        if found && (head.odd || !is_one) {
             self.responses.lose();
-            self.queue.lost_responses(raw.start + raw.bytes.len() as u64, 0, raw.bytes.len() as u64, 1);
+            self.queue.lost_responses(raw.start + len, 0, len, 1);
             return;
         }
         // Who pipelines must frame: a head that does not was found in a body.
@@ -259,16 +270,15 @@ impl Conversation {
         if odd {
             draft.exchange.flags.set(Flags::MALFORMED);
         }
-        draft.respond(cx, head.clone(), framing, raw.start_ns);
+        let tunnel = (framing == Framing::Tunnel).then(|| head.clone());
+        draft.respond(cx, head, framing, raw.start_ns);
         self.doubtful_body =
             !asked && framing != Framing::None && (self.alone || self.queue.has_hole() || self.a_head_request_waits());
         self.responses.begin_body(framing);
-        match framing {
-            Framing::None => {
-                self.response_through(cx, time_ns, None);
-            }
-            Framing::Tunnel => self.upgrade(cx, id, &head, raw, time_ns),
-            _ => {}
+        match tunnel {
+            Some(head) => self.upgrade(cx, id, &head, raw.start_ns, time_ns),
+            None if framing == Framing::None => self.response_through(cx, time_ns, None),
+            None => {}
         }
     }
 
@@ -277,10 +287,10 @@ impl Conversation {
     }
 
     /// The connection becomes something else behind this response.
-    fn upgrade(&mut self, cx: &mut Context, id: u64, head: &Head, raw: &RawHead, time_ns: i64) {
+    fn upgrade(&mut self, cx: &mut Context, id: u64, head: &Head, start_ns: i64, time_ns: i64) {
         let Some(draft) = self.drafts.get_mut(&id) else { return };
         draft.exchange.flags.set(Flags::UPGRADED);
-        let inside = upgrade::inside(cx, draft, head, &self.ends, raw.start_ns);
+        let inside = upgrade::inside(cx, draft, head, &self.ends, start_ns);
         draft.request_end(time_ns, None);
         self.inside = Some(Box::new(inside));
         self.requests.begin_body(Framing::Tunnel);
@@ -354,7 +364,7 @@ impl Conversation {
         let complete = self.responses.is_between_messages();
         let (head, whole) = self.responses.end();
         if let Some(raw) = head {
-            self.response_head(cx, &raw, time_ns);
+            self.response_head(cx, raw, time_ns);
             self.responses.restart();
             self.response_through(cx, time_ns, None);
         }

@@ -15,7 +15,7 @@ use crate::{
     flow::{Ending, Gap, Piece},
     http::{
         framing::Framing,
-        head::{Head, StartLine},
+        head::{Head, Part, StartLine},
         http2::{Event, Fields, Http2Half},
     },
     record::{Direction, Exchange, Fault, Flags, Headers, Protocol, Url},
@@ -62,8 +62,8 @@ impl Streams {
             return;
         }
         let start = StartLine::Request {
-            method: asked.method.clone().into_bytes(),
-            target: Bytes::new(),
+            method: Part::Own(asked.method.clone().into_bytes()),
+            target: Part::Own(Bytes::new()),
             protocol: Protocol::Http2,
         };
         let head = Head { start, headers: asked.request_headers.clone(), odd: false };
@@ -196,8 +196,8 @@ impl Table {
                 return;
             }
             let start = StartLine::Request {
-                method: Bytes::copy_from_slice(method),
-                target: Bytes::copy_from_slice(pseudo(b":path").unwrap_or_default()),
+                method: Part::Own(Bytes::copy_from_slice(method)),
+                target: Part::Own(Bytes::copy_from_slice(pseudo(b":path").unwrap_or_default())),
                 protocol: Protocol::Http2,
             };
             let authority = pseudo(b":authority").map(String::from_utf8_lossy);
@@ -216,7 +216,7 @@ impl Table {
         match (status.filter(|_| !sent), open.get_mut(&stream)) {
             (Some(100..=199), Some(draft)) => draft.exchange.flags.set(Flags::INTERIM),
             (Some(status), Some(draft)) if draft.response == Phase::Waiting => {
-                let start = StartLine::Response { protocol: Protocol::Http2, status, reason: Bytes::new() };
+                let start = StartLine::Response { protocol: Protocol::Http2, status, reason: Part::Own(Bytes::new()) };
                 draft.respond(cx, Head { start, headers: section, odd: false }, Framing::UntilClose, time_ns);
             }
             // A field section without pseudo-fields is a trailer section.

@@ -32,6 +32,12 @@ impl Headers {
         Self { buffer, lines: Vec::with_capacity(capacity) }
     }
 
+    /// The buffer that names and values lie in; other parts of the message may lie there too.
+    #[must_use]
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Adds the field line whose name and value stand at these ranges of the buffer.
     ///
     /// Ranges outside the buffer, or past 4 GiB, are ignored: the caller parsed them from it.
@@ -109,6 +115,61 @@ impl Headers {
     #[must_use]
     pub fn followed_by(&self, more: &Self) -> Self {
         Self::from_pairs(self.iter().chain(more.iter()))
+    }
+}
+
+/// Where field lines stand in a buffer that is still being read.
+#[derive(Debug, Default)]
+pub struct HeaderLines(Vec<FieldLine>);
+
+impl HeaderLines {
+    /// Room for so many.
+    #[must_use]
+    pub fn with_capacity(lines: usize) -> Self {
+        Self(Vec::with_capacity(lines))
+    }
+
+    /// Adds the field line whose name and value stand at these ranges. Heads are bounded far below 4 GiB.
+    pub fn push(&mut self, name: Range<usize>, value: Range<usize>) {
+        self.0.push(FieldLine {
+            name_start: name.start as u32,
+            name_len: name.len() as u32,
+            value_start: value.start as u32,
+            value_len: value.len() as u32,
+        });
+    }
+
+    /// Gives the line with this number another value.
+    pub fn set_value(&mut self, index: usize, value: Range<usize>) {
+        if let Some(line) = self.0.get_mut(index) {
+            (line.value_start, line.value_len) = (value.start as u32, value.len() as u32);
+        }
+    }
+
+    /// Where the last one's value stands.
+    #[must_use]
+    pub fn last_value(&self) -> Option<Range<usize>> {
+        self.0.last().map(|line| line.value_start as usize..(line.value_start + line.value_len) as usize)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The section: its lines over the buffer they were found in. Lines that reach beyond it are left out.
+    #[must_use]
+    pub fn over(mut self, buffer: Bytes) -> Headers {
+        let inside = |start: u32, len: u32| start as usize + len as usize <= buffer.len();
+        self.0.retain(|line| inside(line.name_start, line.name_len) && inside(line.value_start, line.value_len));
+        Headers { buffer, lines: self.0 }
     }
 }
 

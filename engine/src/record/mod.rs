@@ -22,7 +22,7 @@ pub use body::{Body, BodyHash, BodyState, Content};
 pub use connection::{Connection, ConnectionKind, TlsDetails};
 pub use exchange::{Exchange, Flags, Protocol, Source, Timings};
 pub use fault::Fault;
-pub use headers::{Headers, HeadersBuilder};
+pub use headers::{HeaderLines, Headers, HeadersBuilder};
 pub use message::{Direction, Message, MessageKind};
 pub use url::Url;
 

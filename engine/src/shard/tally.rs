@@ -4,7 +4,7 @@
 
 use super::Intake;
 use crate::{
-    flow::FlowCounts,
+    flow::{FlowCounts, Unwanted},
     ledger::{Layer, Ledger},
     packet::Skip,
     pairing::context::MessageCounts,
@@ -65,11 +65,10 @@ pub(super) fn streams(counts: &FlowCounts, ledger: &mut Ledger) {
     let tally = ledger.layer_mut(Layer::StreamBytes);
     tally.seen = counts.payload_bytes + counts.gap_bytes;
     tally.kept = counts.delivered_bytes;
-    for (reason, count) in [
-        ("gap", counts.gap_bytes),
-        ("ignored:retransmission", counts.retransmitted_bytes),
-        ("ignored:not_http", counts.unwanted_bytes),
-    ] {
+    for (reason, count) in [("gap", counts.gap_bytes), ("ignored:retransmission", counts.retransmitted_bytes)]
+        .into_iter()
+        .chain(Unwanted::REASONS.into_iter().zip(counts.unwanted_bytes))
+    {
         if count > 0 {
             tally.dropped.insert(reason.to_owned(), count);
         }

@@ -1,13 +1,17 @@
 //! The columns of `bodies`, and which of them the session has already.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::UInt64Type, error::ArrowError};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Schema, SchemaRef, UInt64Type},
+    error::ArrowError,
+};
 use weir_engine::record::{BodyHash, Content};
 
 use super::{
     numbers::{numbers, times},
-    text::{Binaries, Hashes, Words},
+    text::{Binaries, Hashes, Views, Words},
 };
 use crate::schema::{Table, schema};
 
@@ -15,16 +19,38 @@ use crate::schema::{Table, schema};
 #[derive(Default)]
 pub(crate) struct Bodies {
     hash: Hashes,
-    bytes: Binaries,
+    bytes: Bytes,
     size: Vec<u64>,
     encoding: Words,
     first_seen: Vec<i64>,
 }
 
+/// The bytes of the bodies.
+enum Bytes {
+    /// Copied, so that the buffers they came in can go.
+    Copied(Binaries),
+    /// Shared with the buffers they came in.
+    Shared(Views),
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self::Copied(Binaries::default())
+    }
+}
+
 impl Bodies {
+    /// Columns that hold on to the buffers the bodies came in, to be written to a part soon.
+    pub(crate) fn shared() -> Self {
+        Self { bytes: Bytes::Shared(Views::default()), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, hash: &BodyHash, content: &Content, encoding: Option<&[u8]>, seen_us: i64) {
         self.hash.push(Some(hash));
-        self.bytes.push(content.chunks().iter().map(AsRef::as_ref));
+        match &mut self.bytes {
+            Bytes::Copied(bytes) => bytes.push(content.chunks().iter().map(AsRef::as_ref)),
+            Bytes::Shared(bytes) => bytes.push(content.to_bytes()),
+        }
         self.size.push(content.len() as u64);
         self.encoding.push_option(encoding.map(encoding_text).as_deref());
         self.first_seen.push(seen_us);
@@ -35,19 +61,39 @@ impl Bodies {
     }
 
     pub(crate) fn byte_len(&self) -> usize {
-        self.rows() * 60 + self.bytes.byte_len()
+        let bytes = match &self.bytes {
+            Bytes::Copied(bytes) => bytes.byte_len(),
+            Bytes::Shared(bytes) => bytes.byte_len(),
+        };
+        self.rows() * 60 + bytes
     }
 
+    /// The rows as a batch; the columns are empty afterwards. Shared bytes are a column of views: the writer of
+    /// parts takes both.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+        let (schema, bytes) = match &mut self.bytes {
+            Bytes::Copied(bytes) => (schema(Table::Bodies), bytes.finish()?),
+            Bytes::Shared(bytes) => (view_schema(), bytes.finish()?),
+        };
         let columns = vec![
             self.hash.finish()?,
-            self.bytes.finish()?,
+            bytes,
             numbers::<UInt64Type>(&mut self.size),
             self.encoding.finish()?,
             times(&mut self.first_seen),
         ];
-        RecordBatch::try_new(schema(Table::Bodies), columns)
+        RecordBatch::try_new(schema, columns)
     }
+}
+
+/// The schema of `bodies` with views in place of bytes.
+fn view_schema() -> SchemaRef {
+    let schema = schema(Table::Bodies);
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Binary => Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Content codings are tokens without case (RFC 9110 §8.4.1).

@@ -8,18 +8,22 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, DictionaryArray, FixedSizeBinaryArray, Int32Array, ListArray, NullBufferBuilder,
-        StringArray, StructArray,
+        Array, ArrayRef, BinaryArray, BinaryViewBuilder, DictionaryArray, FixedSizeBinaryArray, Int32Array, ListArray,
+        NullBufferBuilder, StringArray, StructArray,
     },
     buffer::{Buffer, OffsetBuffer, ScalarBuffer},
     datatypes::Int32Type,
     error::ArrowError,
 };
+use bytes::Bytes;
 use hashbrown::HashTable;
 use rustc_hash::FxSeededState;
 use weir_engine::record::{BodyHash, Headers};
 
 use crate::schema::{header_fields, header_item};
+
+/// Bytes that stand in a view itself.
+const INLINE: u32 = 12;
 
 /// A seed that nobody outside knows.
 pub(crate) fn seed() -> FxSeededState {
@@ -235,6 +239,44 @@ impl Binaries {
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let (offsets, bytes) = self.slices.take();
         Ok(Arc::new(BinaryArray::try_new(offsets, bytes, self.present.finish())?))
+    }
+}
+
+/// A column of bytes that stay in the buffers they came in.
+pub(crate) struct Views {
+    builder: BinaryViewBuilder,
+    bytes: usize,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self { builder: BinaryViewBuilder::new(), bytes: 0 }
+    }
+}
+
+impl Views {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        match u32::try_from(bytes.len()) {
+            Ok(len) if len > INLINE => {
+                let block = self.builder.append_block(Buffer::from(bytes));
+                if self.builder.try_append_view(block, 0, len).is_ok() {
+                    return;
+                }
+                // The view is all of its block: it cannot lie outside.
+                self.builder.append_value([]);
+            }
+            _ => self.builder.append_value(bytes),
+        }
+    }
+
+    pub(crate) fn byte_len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        self.bytes = 0;
+        Ok(Arc::new(self.builder.finish()))
     }
 }
 

@@ -143,7 +143,7 @@ fn merge_parts(
     merge::merge(parts, table, &mut writer)?;
     let place = match purpose {
         Purpose::Live => Part::live_path(home, id, table, first.first, last.last),
-        Purpose::Lake => {
+        Purpose::Lake | Purpose::Dense => {
             Home::create_dir(&home.lake_dir(table, id))?;
             Part::lake_path(home, id, table, first.first, last.last)
         }

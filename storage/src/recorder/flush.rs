@@ -10,6 +10,10 @@ use crate::schema::Table;
 pub(super) struct Flush {
     /// Tables with rows, in the order they are to be published. A table goes as soon as it is on disk.
     pub(super) batches: Vec<(Table, RecordBatch)>,
+    /// Exchanges that began before others that went ahead of them (bulk recording only).
+    pub(super) late: Option<RecordBatch>,
+    /// Bodies that compression would not make smaller (bulk recording only).
+    pub(super) dense_bodies: Option<RecordBatch>,
     /// Bytes the columns take, about.
     pub(super) bytes: usize,
     /// Bodies that the exchanges carry and that are (or already were) stored.

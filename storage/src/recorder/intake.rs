@@ -21,9 +21,10 @@ use weir_engine::{
 };
 
 use super::{
-    Shared,
+    Shared, density,
     flush::Flush,
     lock,
+    order::{InOrder, Row},
     rejected::{Rejected, Rejection},
 };
 use crate::{
@@ -60,6 +61,8 @@ pub(super) struct Intake {
     pauses: VecDeque<Range<i64>>,
     settings_version: Option<u64>,
     exchanges: Exchanges,
+    /// Puts them into the order of time first (bulk recording).
+    order: Option<InOrder>,
     connections: Connections,
     messages: Messages,
     cookies: Cookies,
@@ -76,6 +79,8 @@ pub(super) struct Intake {
 #[derive(Default)]
 struct BodyIntake {
     columns: Bodies,
+    /// Those that compression would not make smaller, apart (bulk recording).
+    dense: Bodies,
     known: KnownBodies,
     /// Bodies are dated in the order they come, never before the one ahead: their part is sorted then.
     in_order: bool,
@@ -122,10 +127,11 @@ impl Intake {
             pauses: VecDeque::new(),
             settings_version: None,
             exchanges: Exchanges::default(),
+            order: in_order.then(InOrder::default),
             connections: Connections::default(),
             messages: Messages::default(),
             cookies: Cookies::default(),
-            bodies: BodyIntake { in_order, ..BodyIntake::default() },
+            bodies: BodyIntake::new(in_order),
             request_bytes: 0,
             response_bytes: 0,
             rejected: Vec::new(),
@@ -145,6 +151,9 @@ impl Intake {
                 Received::TimedOut => false,
                 Received::Ended => true,
             };
+            if ended && let Some(order) = &mut self.order {
+                order.end(&mut self.exchanges);
+            }
             if ended || self.byte_len() >= self.flush_bytes || Instant::now() >= deadline {
                 self.flush();
                 deadline = Instant::now() + self.flush_interval;
@@ -157,7 +166,8 @@ impl Intake {
 
     fn byte_len(&self) -> usize {
         self.exchanges.byte_len()
-            + self.bodies.columns.byte_len()
+            + self.order.as_ref().map_or(0, InOrder::byte_len)
+            + self.bodies.byte_len()
             + self.messages.byte_len()
             + self.connections.byte_len()
             + self.cookies.byte_len()
@@ -172,7 +182,7 @@ impl Intake {
                 Record::Message(message) => self.take_message(message),
             }
             // One batch of large bodies may hold more than offsets can count.
-            if self.bodies.columns.byte_len() >= LONGEST_BODY || self.messages.byte_len() >= LONGEST_BODY {
+            if self.bodies.byte_len() >= LONGEST_BODY || self.messages.byte_len() >= LONGEST_BODY {
                 self.flush();
             }
         }
@@ -226,7 +236,10 @@ impl Intake {
         let response = self.bodies.take(response_body, response_headers, *error, *started_us);
         self.request_bytes += exchange.request_body.size;
         self.response_bytes += exchange.response_body.size;
-        self.exchanges.push(&exchange, request.as_ref(), response.as_ref());
+        match &mut self.order {
+            Some(order) => order.push(Row { exchange, request, response }, &mut self.exchanges),
+            None => self.exchanges.push(&exchange, request.as_ref(), response.as_ref()),
+        }
     }
 
     /// Why an exchange is left out, and where that is counted.
@@ -305,18 +318,29 @@ impl Intake {
     fn flush(&mut self) {
         let flush = Flush {
             batches: Vec::new(),
+            late: None,
+            dense_bodies: None,
             bytes: self.byte_len(),
             bodies: std::mem::take(&mut self.bodies.kept),
             request_bytes: std::mem::take(&mut self.request_bytes),
             response_bytes: std::mem::take(&mut self.response_bytes),
         };
-        self.shared.exchanges.fetch_add(self.exchanges.rows() as u64, Relaxed);
+        let late = self.order.as_ref().map_or(0, InOrder::late_rows);
+        self.shared.exchanges.fetch_add((self.exchanges.rows() + late) as u64, Relaxed);
         self.shared.request_bytes.fetch_add(flush.request_bytes, Relaxed);
         self.shared.response_bytes.fetch_add(flush.response_bytes, Relaxed);
         self.send(flush);
     }
 
     fn send(&mut self, mut flush: Flush) {
+        let apart = self.order.as_mut().map(InOrder::finish_late).transpose().and_then(|late| {
+            flush.late = late.flatten();
+            flush.dense_bodies = if self.bodies.dense.rows() > 0 { Some(self.bodies.dense.finish()?) } else { None };
+            Ok(())
+        });
+        if let Err(error) = apart {
+            *lock(&self.shared.last_error) = Some(error.to_string());
+        }
         for table in Table::ALL {
             let batch = match table {
                 Table::Bodies if self.bodies.columns.rows() > 0 => self.bodies.columns.finish(),
@@ -333,7 +357,8 @@ impl Intake {
             }
         }
         // The writer ends after the intake; were it gone, its failure is told by `finish`.
-        if !flush.batches.is_empty() && self.flushes.send(flush).is_err() {
+        let is_empty = flush.batches.is_empty() && flush.late.is_none() && flush.dense_bodies.is_none();
+        if !is_empty && self.flushes.send(flush).is_err() {
             *lock(&self.shared.last_error) = Some("the writer has ended".to_owned());
         }
     }
@@ -344,6 +369,16 @@ fn ended_us(began_us: i64, duration_us: u64) -> i64 {
 }
 
 impl BodyIntake {
+    fn new(in_order: bool) -> Self {
+        // In bulk what is dense goes apart, and the bytes stay where they are until they are written.
+        let (columns, dense) = if in_order { (Bodies::shared(), Bodies::shared()) } else { Default::default() };
+        Self { columns, dense, in_order, ..Self::default() }
+    }
+
+    fn byte_len(&self) -> usize {
+        self.columns.byte_len() + self.dense.byte_len()
+    }
+
     /// Stores a body that is to be stored and is new; returns its hash when it is known.
     fn take(&mut self, body: &mut Body, headers: &Headers, error: Option<Fault>, started_us: i64) -> Option<BodyHash> {
         if body.state == BodyState::None {
@@ -378,7 +413,9 @@ impl BodyIntake {
                 self.latest_us = self.latest_us.max(started_us);
             }
             let seen_us = if self.in_order { self.latest_us } else { started_us };
-            self.columns.push(&hash, &body.content, encoding, seen_us);
+            let is_dense = self.in_order && density::is_dense(&body.content, encoding);
+            let columns = if is_dense { &mut self.dense } else { &mut self.columns };
+            columns.push(&hash, &body.content, encoding, seen_us);
         }
         Some(hash)
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`intake`]: the thread that takes batches, filters, counts and fills columns.
 //! - [`rejected`]: which exchanges it left out lately, so that their messages are left out too.
-//! - [`bulk`]: what is otherwise when files are recorded.
+//! - [`order`], [`density`], [`bulk`]: what is otherwise when files are recorded: rows put in the order of time, bodies
+//!   that do not shrink told apart, large parts written once.
 //! - [`writer`]: the thread that writes the columns as parts, keeps the catalogue entry, and has parts merged.
 //! - [`tail`]: what was just written, for whoever watches.
 //!
@@ -16,8 +17,10 @@
 //! with a count.
 
 mod bulk;
+mod density;
 mod flush;
 mod intake;
+mod order;
 mod rejected;
 mod tail;
 mod writer;

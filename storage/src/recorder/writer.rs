@@ -21,7 +21,7 @@ use weir_engine::ledger::Layer;
 
 use super::{
     Shared,
-    bulk::{self, Bulk},
+    bulk::{Bulk, Round},
     flush::Flush,
     lock,
 };
@@ -89,12 +89,19 @@ impl Writer {
         let merging = Merging::start(&self.home, &self.shared, self.merge);
         loop {
             match flushes.recv_timeout(self.flush_interval) {
-                Ok(flush) => self.take(flush),
+                Ok(flush) => match &mut self.bulk {
+                    Some(bulk) => {
+                        let published = bulk.take(flush);
+                        if published.is_none() {
+                            continue;
+                        }
+                        self.add(published);
+                    }
+                    None => self.pending.push_back(flush),
+                },
+                Err(RecvTimeoutError::Timeout) if self.bulk.is_some() => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if self.holds_on() {
-                continue;
             }
             if let Err(error) = self.publish_pending() {
                 self.shed(&error);
@@ -110,73 +117,16 @@ impl Writer {
         self.close()
     }
 
-    fn take(&mut self, mut flush: Flush) {
-        if let Some(bulk) = &mut self.bulk
-            && let Err(error) = bulk.take_bodies(&mut flush)
-        {
-            self.fail(&error);
+    /// Adds what was published in bulk.
+    fn add(&mut self, published: Option<Round>) {
+        if let Some(round) = published {
+            self.request_bytes += round.request_bytes;
+            self.response_bytes += round.response_bytes;
         }
-        self.pending.push_back(flush);
-    }
-
-    /// Whether what is held in bulk may wait for more. A part of bodies that is large enough goes by itself.
-    fn holds_on(&mut self) -> bool {
-        let Some(bulk) = &mut self.bulk else { return false };
-        if bulk.is_full()
-            && let Err(error) = bulk.publish_bodies(&mut self.pending, &mut self.next[Table::Bodies as usize])
-        {
-            self.shared.fail(&error);
-        }
-        self.pending.iter().map(|flush| flush.bytes).sum::<usize>() < bulk::HELD_BYTES
-    }
-
-    /// Publishes all that is held, one part a table: bodies into the lake, other rows as `purpose` says.
-    fn publish_together(&mut self, purpose: Purpose) -> Result<(), StorageError> {
-        let id = self.shared.id;
-        if let Some(bulk) = &mut self.bulk {
-            bulk.publish_bodies(&mut self.pending, &mut self.next[Table::Bodies as usize])?;
-        }
-        for table in Table::ALL {
-            let held = self.pending.iter().flat_map(|flush| &flush.batches);
-            let batches: Vec<_> = held.filter(|(of, _)| *of == table).map(|(_, batch)| batch).collect();
-            if batches.is_empty() {
-                continue;
-            }
-            let dir = self.home.live_dir(&id);
-            Home::create_dir(&dir)?;
-            let mut part = PartWriter::create(&dir, table.as_str(), table, purpose)?;
-            bulk::write_in_order(&batches, table, &mut part)?;
-            let next = self.next[table as usize];
-            part.publish(&match purpose {
-                Purpose::Live => Part::live_path(&self.home, &id, table, next, next),
-                Purpose::Lake => {
-                    Home::create_dir(&self.home.lake_dir(table, &id))?;
-                    Part::lake_path(&self.home, &id, table, next, next)
-                }
-            })?;
-            self.next[table as usize] += 1;
-            for flush in &mut self.pending {
-                let Some(at) = flush.batches.iter().position(|(of, _)| *of == table) else { continue };
-                let rows = flush.batches.remove(at).1.num_rows() as u64;
-                flush.count_kept(table, rows, &self.shared.counters);
-                if table == Table::Exchanges {
-                    self.shared.flushed.fetch_add(rows, Relaxed);
-                    self.request_bytes += flush.request_bytes;
-                    self.response_bytes += flush.response_bytes;
-                }
-            }
-        }
-        self.pending.clear();
-        Ok(())
     }
 
     /// Publishes what waits, the oldest first, until the disk refuses.
     fn publish_pending(&mut self) -> Result<(), StorageError> {
-        if self.bulk.is_some() {
-            self.publish_together(Purpose::Live)?;
-            lock(&self.shared.last_error).take();
-            return Ok(());
-        }
         let wrote = !self.pending.is_empty();
         while let Some(mut flush) = self.pending.pop_front() {
             if let Err(error) = self.publish(&mut flush) {
@@ -238,11 +188,10 @@ impl Writer {
 
     /// The last rows get a few more tries; then they are dropped.
     fn publish_last(&mut self) {
-        // Nothing was spilled: what is held is all there is, and goes into the lake as it is.
-        let at_once = self.bulk.is_some() && self.next[Table::Exchanges as usize] == 1;
+        let published = self.bulk.as_mut().map(Bulk::publish);
+        self.add(published);
         for attempt in 1.. {
-            let published = if at_once { self.publish_together(Purpose::Lake) } else { self.publish_pending() };
-            let Err(error) = published else { return };
+            let Err(error) = self.publish_pending() else { return };
             self.fail(&error);
             if attempt == LAST_TRIES {
                 for flush in std::mem::take(&mut self.pending) {
@@ -290,7 +239,7 @@ impl Writer {
 }
 
 impl Shared {
-    fn fail(&self, error: &StorageError) {
+    pub(super) fn fail(&self, error: &StorageError) {
         let text = error.to_string();
         let mut last_error = lock(&self.last_error);
         if last_error.as_ref() != Some(&text) {

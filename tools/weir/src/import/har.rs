@@ -1,6 +1,6 @@
-//! HAR files: each entry becomes an exchange as it is read.
+//! HAR files: each entry becomes an exchange as it is read; entries that name a connection make its row.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use weir_engine::{
     http::BodyPolicy,
@@ -8,7 +8,7 @@ use weir_engine::{
     ledger::Layer,
     pipeline::Ids,
     record::{
-        BodyState, Content, Direction, Record,
+        BodyState, Connection, Content, Direction, Exchange, Record,
         media::{self, Category},
     },
     shard::RecordSink,
@@ -26,11 +26,13 @@ pub(super) fn read(
     gauge: &Arc<Gauge>,
 ) -> Result<HarSummary, HarError> {
     let mut summary = HarSummary::default();
+    let mut connections = Connections::default();
     let reader = Stoppable { input: input.into_input(), gauge: Arc::clone(gauge) };
     let read = har::read(reader, |imported| {
         summary.exchanges += 1;
-        take(imported, options, ids, sink);
+        take(imported, options, ids, sink, &mut connections);
     });
+    connections.hand_out(sink);
     let stopped = gauge.is_stopped();
     let counters = sink.counters();
     match &read {
@@ -51,9 +53,10 @@ pub(super) fn read(
     if stopped { Ok(summary) } else { read }
 }
 
-fn take(imported: Imported, options: &Options, ids: &Ids, sink: &mut Sink) {
+fn take(imported: Imported, options: &Options, ids: &Ids, sink: &mut Sink, connections: &mut Connections) {
     let Imported { mut exchange, messages } = imported;
     exchange.id = ids.next_exchange();
+    connections.note(&mut exchange, ids, sink);
     let shard = &options.shard;
     let skipped = |body: &mut weir_engine::record::Body, state| {
         if body.state != BodyState::None {
@@ -85,6 +88,48 @@ fn take(imported: Imported, options: &Options, ids: &Ids, sink: &mut Sink) {
             message.payload = Default::default();
         }
         sink.record(Record::Message(Box::new(message)));
+    }
+}
+
+/// Connections followed at once at most; one that comes again after that many others gets another row.
+const MAX_CONNECTIONS: usize = 65_536;
+
+/// The connections that entries name.
+#[derive(Default)]
+struct Connections(HashMap<u64, Connection>);
+
+impl Connections {
+    /// Adds an exchange to the connection it names, whose number becomes one of this session.
+    fn note(&mut self, exchange: &mut Exchange, ids: &Ids, sink: &mut Sink) {
+        if exchange.connection == 0 {
+            return;
+        }
+        if self.0.len() >= MAX_CONNECTIONS && !self.0.contains_key(&exchange.connection) {
+            self.hand_out(sink);
+        }
+        let ended_us = exchange.started_us.saturating_add_unsigned(exchange.timings.duration_us.unwrap_or(0));
+        let connection = self.0.entry(exchange.connection).or_insert_with(|| Connection {
+            id: ids.next_connection(),
+            source: exchange.source,
+            server: exchange.server,
+            domain: (!exchange.url.domain().is_empty()).then(|| exchange.url.domain().into()),
+            port: exchange.url.port(),
+            opened_us: exchange.started_us,
+            ..Connection::default()
+        });
+        let closed_us = connection.opened_us.saturating_add_unsigned(connection.duration_us).max(ended_us);
+        connection.opened_us = connection.opened_us.min(exchange.started_us);
+        connection.duration_us = u64::try_from(closed_us.saturating_sub(connection.opened_us)).unwrap_or(0);
+        connection.exchanges += 1;
+        connection.sent_bytes += exchange.request_body.size;
+        connection.received_bytes += exchange.response_body.size;
+        exchange.connection = connection.id;
+    }
+
+    fn hand_out(&mut self, sink: &mut Sink) {
+        let mut all: Vec<_> = self.0.drain().map(|(_, connection)| connection).collect();
+        all.sort_unstable_by_key(|connection| connection.id);
+        all.into_iter().for_each(|connection| sink.record(Record::Connection(Box::new(connection))));
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
 
 /// Imports files from the first to the last.
 pub(crate) fn run(args: &ImportArgs, home: &Home, out: &mut Out) -> Result<Outcome> {
+    crate::allocator::keep();
     let options = options::Options::from_args(args)?;
     // Looked at before a session begins: a name that is mistyped leaves none behind.
     let inputs = input::check(&args.files)?;

@@ -11,6 +11,8 @@ use crate::{
 
 /// Share of the memory for bytes that wait behind holes.
 const OUT_OF_ORDER_SHARE: usize = 4;
+/// Bytes of columns that are written together when a file is read.
+const BULK_FLUSH_BYTES: usize = 4 << 20;
 /// Longest name made of a file's.
 const NAME_CHARS: usize = 120;
 
@@ -53,11 +55,14 @@ impl Options {
     /// The recorder's part of it.
     /// `bulk`: all inputs are files, which can be read again.
     pub(super) fn recorder(&self, home: &Home, bulk: bool) -> RecorderOptions {
+        let defaults = RecorderOptions::new(home.clone(), "import");
         RecorderOptions {
             filters: self.filters.clone(),
             name: Some(self.name.clone()),
             bulk,
-            ..RecorderOptions::new(home.clone(), "import")
+            // Written while reading goes on: the last flush is what the end waits for.
+            flush_bytes: if bulk { BULK_FLUSH_BYTES } else { defaults.flush_bytes },
+            ..defaults
         }
     }
 }

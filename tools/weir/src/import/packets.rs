@@ -1,6 +1,7 @@
-//! Captures through the packet path: one shard on the reading thread, or several on threads of their own.
+//! Captures through the packet path: a thread that reads, and one or several shards on threads of their own.
 //!
 //! ```text
+//! reader ─────────────────── blocks ───────────── the shard ──── sink
 //! reader ── Dispatcher ══ lists of segments ══ shard threads ── sinks
 //!              ↑                                    │
 //!              └────────── used blocks ─────────────┘
@@ -34,10 +35,14 @@ pub(super) enum Packets {
     Sharded(Box<Sharded>),
 }
 
-/// One shard, on the thread that reads: nothing is handed over.
+/// One shard: the reader hands it whole blocks, and copies the next out of the file while it works.
 pub(super) struct Alone {
-    shard: Followed,
-    block: Block,
+    sink: Sink,
+    blocks: Sender<Block>,
+    used: Receiver<Block>,
+    /// A block that was taken and not filled.
+    spare: Option<Block>,
+    thread: JoinHandle<u64>,
 }
 
 /// Several shards; the reader decodes for them.
@@ -47,6 +52,8 @@ pub(super) struct Sharded {
     counted: Ledger,
     queues: Vec<Sender<Arc<Sorted>>>,
     used: Receiver<Sorted>,
+    /// A block that was taken and not filled.
+    spare: Option<Sorted>,
     threads: Vec<JoinHandle<u64>>,
 }
 
@@ -87,7 +94,16 @@ impl Packets {
             counted: Ledger::default(),
         };
         if options.jobs == 1 {
-            return Ok(Self::Alone(Box::new(Alone { shard: followed(), block: Block::new() })));
+            let (give_back, used) = bounded(BLOCKS_WAITING + 2);
+            for _ in 0..BLOCKS_WAITING + 1 {
+                // There is room for all of them.
+                let _ = give_back.send(Block::new());
+            }
+            let (blocks, read) = bounded(BLOCKS_WAITING);
+            let followed = followed();
+            let thread = thread::Builder::new().name("weir-shard".into());
+            let thread = thread.spawn(move || follow_alone(followed, &read, &give_back))?;
+            return Ok(Self::Alone(Box::new(Alone { sink: sink(), blocks, used, spare: None, thread })));
         }
         let (give_back, used) = bounded(options.jobs * BLOCKS_WAITING + 2);
         for _ in 0..options.jobs * BLOCKS_WAITING.min(2) + 2 {
@@ -104,7 +120,7 @@ impl Packets {
         }
         let dispatcher = Dispatcher::new(&options.shard, options.jobs);
         let (sink, counted) = (sink(), Ledger::default());
-        Ok(Self::Sharded(Box::new(Sharded { dispatcher, sink, counted, queues, used, threads })))
+        Ok(Self::Sharded(Box::new(Sharded { dispatcher, sink, counted, queues, used, spare: None, threads })))
     }
 
     /// Reads one capture to its end, or until it is to stop.
@@ -130,17 +146,21 @@ impl Packets {
     fn block(&mut self, reader: &mut CaptureReader<'_>) -> Result<bool> {
         match self {
             Self::Alone(alone) => {
-                if !reader.next_block(&mut alone.block)? {
-                    return Ok(false);
+                let mut block = taken(&mut alone.spare, &alone.used)?;
+                let filled = reader.next_block(&mut block);
+                if !matches!(filled, Ok(true)) {
+                    alone.spare = Some(block);
+                    return Ok(filled?);
                 }
-                let Followed { shard, sink, .. } = &mut alone.shard;
-                shard.block(&alone.block, sink);
-                alone.shard.flush();
+                alone.blocks.send(block).map_err(|_| anyhow!("the shard has ended; this is a bug"))?;
             }
             Self::Sharded(sharded) => {
-                let mut sorted = sharded.used.recv().map_err(|_| anyhow!("the shards have ended; this is a bug"))?;
-                if !reader.next_block(&mut sorted.block)? {
-                    return Ok(false);
+                let mut sorted = taken(&mut sharded.spare, &sharded.used)?;
+                let filled = reader.next_block(&mut sorted.block);
+                if !matches!(filled, Ok(true)) {
+                    // The next file begins with it.
+                    sharded.spare = Some(sorted);
+                    return Ok(filled?);
                 }
                 sharded.dispatcher.sort(&mut sorted);
                 let sorted = Arc::new(sorted);
@@ -156,7 +176,7 @@ impl Packets {
     /// Counts what the file itself lacked, and what was kept aside.
     fn note(&self, tally: &SourceTally, stopped: bool) {
         let counters = match self {
-            Self::Alone(alone) => alone.shard.sink.counters(),
+            Self::Alone(alone) => alone.sink.counters(),
             Self::Sharded(sharded) => sharded.sink.counters(),
         };
         // Where reading was stopped a record may be cut: that is no tear.
@@ -171,15 +191,15 @@ impl Packets {
     /// Ends all flows; tells how many had been given up for want of room.
     pub(super) fn finish(self) -> Result<u64> {
         match self {
-            Self::Alone(alone) => Ok(alone.shard.finish()),
+            Self::Alone(alone) => {
+                drop(alone.blocks);
+                ended(alone.thread)
+            }
             Self::Sharded(mut sharded) => {
                 sharded.dispatcher.finish();
                 sharded.count();
                 sharded.queues.clear();
-                let ended = sharded.threads.drain(..).map(|thread| {
-                    thread.join().map_err(|_| anyhow!("a shard failed; its connections are lost; this is a bug"))
-                });
-                ended.sum()
+                sharded.threads.drain(..).map(ended).sum()
             }
         }
     }
@@ -191,6 +211,29 @@ impl Sharded {
         self.sink.counters().advance(&self.counted, &ledger);
         self.counted = ledger;
     }
+}
+
+/// The block that was left over, or the next that is through.
+fn taken<T>(spare: &mut Option<T>, used: &Receiver<T>) -> Result<T> {
+    match spare.take() {
+        Some(block) => Ok(block),
+        None => used.recv().map_err(|_| anyhow!("the shards have ended; this is a bug")),
+    }
+}
+
+fn ended(thread: JoinHandle<u64>) -> Result<u64> {
+    thread.join().map_err(|_| anyhow!("a shard failed; its connections are lost; this is a bug"))
+}
+
+/// The thread of the only shard: takes blocks until the reader has no more.
+fn follow_alone(mut followed: Followed, blocks: &Receiver<Block>, give_back: &Sender<Block>) -> u64 {
+    for block in blocks {
+        let Followed { shard, sink, .. } = &mut followed;
+        shard.block(&block, sink);
+        followed.flush();
+        let _ = give_back.send(block);
+    }
+    followed.finish()
 }
 
 /// A shard's thread: takes blocks until the reader has no more.
