@@ -7,16 +7,20 @@
 //! - [`wire`]: the little of HTTP and WebSocket that both sides here speak by hand, without sockets.
 //! - [`certificates`]: an authority for the origin, and whom the generator trusts.
 //! - [`origin`]: a fast test server whose paths say how it answers.
-//! - [`truth`]: what was sent and what came back, as Parquet.
 //! - [`plan`]: requests made ready to be sent: from a URL, a scenario file or a captured session.
-//! - [`run`]: the generator: one epoll loop a thread, closed and open loop, HTTP/1.1 and HTTP/2.
+//! - [`run`], [`truth`]: the generator, one epoll loop a thread, closed and open loop, HTTP/1.1 and HTTP/2; and what was
+//!   sent and what came back, as Parquet.
 //! - [`verify`]: the truth held against a session.
 //! - [`replay`]: a captured session sent again, and its answers compared.
 
 pub mod certificates;
 pub mod error;
 pub mod origin;
+pub mod plan;
+pub mod run;
 pub mod synth;
+pub mod truth;
+pub mod verify;
 pub mod wire;
 
 pub use error::LoadError;
