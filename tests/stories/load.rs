@@ -39,6 +39,16 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// SIGTERM, and its end: the log is whole then.
+    fn stop(mut self) -> Result<()> {
+        self.process.signal(rustix::process::Signal::TERM)?;
+        let status = self.process.wait(PATIENCE)?;
+        ensure!(status.success(), "{status}: {}", self.process.errors());
+        Ok(())
+    }
+}
+
 fn text(path: &Path) -> Result<String> {
     Ok(path.to_str().context("a plain path")?.to_owned())
 }
@@ -86,16 +96,39 @@ fn what_was_sent_is_what_was_recorded() -> Result<()> {
     ];
     for (name, url, more) in &runs {
         let file = truth(name)?;
-        let common =
-            ["load", "run", url, "--scenario", &scenario, "--proxy", &proxy, "--cacert", &ca, "--truth", &file, "-n", "200", "-c", "4", "-t", "1"];
+        let common = [
+            "load",
+            "run",
+            url,
+            "--scenario",
+            &scenario,
+            "--proxy",
+            &proxy,
+            "--cacert",
+            &ca,
+            "--truth",
+            &file,
+            "-n",
+            "200",
+            "-c",
+            "4",
+            "-t",
+            "1",
+        ];
         let report = home.json(&[&common[..], more].concat())?;
-        ensure!(report["requests"] == 200 && report["failed"] == 0 && report["statuses"]["200"] == 200, "{name}: {report}");
+        ensure!(
+            report["requests"] == 200 && report["failed"] == 0 && report["statuses"]["200"] == 200,
+            "{name}: {report}"
+        );
     }
     let session = weir.session().to_owned();
     weir.stop()?;
     for (name, ..) in &runs {
         let verdict = home.json(&["load", "verify", &truth(name)?, &session])?;
-        ensure!(verdict["good"] == true && verdict["found"] == 200 && verdict["proven_pairs"] == 200, "{name}: {verdict}");
+        ensure!(
+            verdict["good"] == true && verdict["found"] == 200 && verdict["proven_pairs"] == 200,
+            "{name}: {verdict}"
+        );
         ensure!(verdict["equal_bodies"] == 400 && verdict["others"] == 600, "{name}: {verdict}");
     }
     // What was deleted is missing; the ledger knows it.
@@ -132,8 +165,7 @@ fn failures_are_told_by_reason() -> Result<()> {
     let svg = text(&origin.folder.path().join("latency.svg"))?;
     home.output(&["load", "run", &url, "-n", "3", "-c", "1", "--svg", &svg, "--fail-if", "p50>60s"])?;
     ensure!(std::fs::read_to_string(svg)?.starts_with("<svg"));
-    drop(origin.process);
-    Ok(())
+    origin.stop()
 }
 
 #[test]
@@ -146,6 +178,32 @@ fn a_stall_shows_in_an_open_loop() -> Result<()> {
     // The requests due in the first half of the stall waited for 250 ms or more: an eighth of all.
     ensure!(report["latency"]["p90_us"].as_f64() > Some(100_000.0), "{report}");
     ensure!(report["service"]["p90_us"].as_f64() < report["latency"]["p90_us"].as_f64(), "{report}");
+    Ok(())
+}
+
+#[test]
+fn a_session_is_sent_again_in_its_order() -> Result<()> {
+    let origin = Origin::start(&[])?;
+    let home = Home::new()?;
+    let weir = Weir::start(&home, &[])?;
+    let (proxy, session) = (weir.proxy().to_string(), weir.session().to_owned());
+    let log = origin.folder.path().join("served.jsonl");
+    let url = origin.url("/echo?first");
+    home.output(&["load", "run", &url, "-X", "POST", "-b", "order", "--proxy", &proxy, "-n", "20", "-c", "2"])?;
+    weir.stop()?;
+    let again = home.json(&["load", "replay", &session, "--speed", "max"])?;
+    ensure!(again["sent"] == 20 && again["same_status"] == 20 && again["same_body"] == 20, "{again}");
+    // Another host, which answers otherwise; its log tells what came, one after another on each lane.
+    let other = Origin::start(&["--log", &text(&log)?])?;
+    let target = other.url("");
+    let again = home.json(&["load", "replay", &session, "--target", &target, "--speed", "1000x"])?;
+    ensure!(again["same_body"] == 20 && again["lanes"] == 2, "{again}");
+    other.stop()?;
+    let served = std::fs::read_to_string(log)?;
+    ensure!(served.lines().count() == 20 && served.matches("/echo?first").count() == 20, "{served}");
+    // An origin that has gone: every answer differs, and the exit code says so.
+    let output = home.run(&["load", "replay", &session, "--target", &target, "--speed", "max", "--timeout", "1s"])?;
+    ensure!(output.status.code() == Some(1), "{output:?}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ pub mod certificates;
 pub mod error;
 pub mod origin;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod synth;
 pub mod truth;

@@ -38,13 +38,22 @@ pub struct Template {
     pub body: Bytes,
     /// How often it is sent against the others.
     pub weight: f64,
+    /// HTTP/2 for this one, whatever the [`Way`] says.
+    pub http2: bool,
 }
 
 impl Template {
     /// A GET without fields.
     #[must_use]
     pub fn get(url: &str) -> Self {
-        Self { method: "GET".to_owned(), url: url.to_owned(), headers: Vec::new(), body: Bytes::new(), weight: 1.0 }
+        Self {
+            method: "GET".to_owned(),
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            weight: 1.0,
+            http2: false,
+        }
     }
 }
 
@@ -91,7 +100,6 @@ pub struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     /// Numbers of the requests of each endpoint.
     pub(crate) of_endpoint: Vec<Vec<u32>>,
-    pub(crate) http2: bool,
     pub(crate) ids: bool,
 }
 
@@ -103,41 +111,40 @@ impl Plan {
     pub fn build(templates: &[Template], way: &Way) -> Result<Self, LoadError> {
         let proxy = way.proxy.as_deref().map(|text| resolve(text.trim_start_matches("http://").trim_end_matches('/')));
         let proxy = proxy.transpose()?;
-        let mut tls = None;
-        let mut plan = Self {
-            requests: Vec::new(),
-            endpoints: Vec::new(),
-            of_endpoint: Vec::new(),
-            http2: way.http2,
-            ids: way.ids,
-        };
+        let mut tls = [None, None];
+        let mut plan = Self { requests: Vec::new(), endpoints: Vec::new(), of_endpoint: Vec::new(), ids: way.ids };
         let mut known = HashMap::new();
         let mut bodies = 0;
         for template in templates {
             bodies += template.body.len();
             if bodies > MOST_BODIES {
-                return Err(LoadError::NothingToSend("the bodies are larger than 256 MiB; choose fewer with a filter".into()));
+                return Err(LoadError::NothingToSend(
+                    "the bodies are larger than 256 MiB; choose fewer with a filter".into(),
+                ));
             }
             let url = parse(&template.url)?;
+            let http2 = way.http2 || template.http2;
             let secure = url.scheme() == "https";
-            if proxy.is_some() && way.http2 && !secure {
+            if proxy.is_some() && http2 && !secure {
                 return Err(LoadError::Url(format!("{} with HTTP/2 through a proxy (that needs https)", template.url)));
             }
             let host = url.domain().trim_matches(['[', ']']).to_owned();
             let key = match (proxy, secure) {
                 // One connection to a proxy serves all names in the clear.
-                (Some(_), false) => (String::new(), 0, false),
-                _ => (host.clone(), url.port(), secure),
+                (Some(_), false) => (String::new(), 0, false, http2),
+                _ => (host.clone(), url.port(), secure, http2),
             };
             let endpoint = match known.get(&key) {
                 Some(endpoint) => *endpoint,
                 None => {
                     let secured = if secure {
-                        let config = match &tls {
+                        let ready = &mut tls[usize::from(http2)];
+                        let config = match ready {
                             Some(config) => Arc::clone(config),
-                            None => Arc::clone(tls.insert(way.trust.client(way.http2)?)),
+                            None => Arc::clone(ready.insert(way.trust.client(http2)?)),
                         };
-                        let name = ServerName::try_from(host.clone()).map_err(|_| LoadError::Url(template.url.clone()))?;
+                        let name =
+                            ServerName::try_from(host.clone()).map_err(|_| LoadError::Url(template.url.clone()))?;
                         Some((config, name))
                     } else {
                         None
@@ -148,7 +155,7 @@ impl Plan {
                         address: proxy.map_or_else(|| resolve(&authority), Ok)?,
                         connect: (proxy.is_some() && secure).then(tunnel),
                         tls: secured,
-                        http2: way.http2,
+                        http2,
                     });
                     plan.of_endpoint.push(Vec::new());
                     known.insert(key, plan.endpoints.len() - 1);
@@ -158,7 +165,9 @@ impl Plan {
             plan.add(template, &url, endpoint, proxy.is_some() && !secure)?;
         }
         if plan.requests.is_empty() {
-            return Err(LoadError::NothingToSend("give a URL, a scenario with requests, or a session with some".into()));
+            return Err(LoadError::NothingToSend(
+                "give a URL, a scenario with requests, or a session with some".into(),
+            ));
         }
         Ok(plan)
     }
@@ -166,7 +175,8 @@ impl Plan {
     fn add(&mut self, template: &Template, url: &Url, endpoint: usize, absolute: bool) -> Result<(), LoadError> {
         let refused = || LoadError::Url(template.url.clone());
         let is_token = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
         };
         let is_line = |(name, value): &(String, String)| is_token(name) && !value.contains(['\r', '\n', '\0']);
         if !is_token(&template.method) || !template.headers.iter().all(is_line) {
@@ -180,13 +190,14 @@ impl Plan {
         let (authority, target) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
         let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        let (bytes, id_at) = if self.http2 {
+        let http2 = self.endpoints[endpoint].http2;
+        let (bytes, id_at) = if http2 {
             block(template, url.scheme(), authority, &target, self.ids)
         } else {
             let target = if absolute { format!("http://{authority}{target}") } else { target };
             head(template, authority, &target, self.ids)
         };
-        if self.http2 && bytes.len() > MOST_BLOCK {
+        if http2 && bytes.len() > MOST_BLOCK {
             return Err(refused());
         }
         let of_endpoint = &mut self.of_endpoint[endpoint];
@@ -231,8 +242,16 @@ fn resolve(authority: &str) -> Result<SocketAddr, LoadError> {
 }
 
 /// Fields that the sender makes or that belong to one connection.
-const MADE: [&str; 8] =
-    ["connection", "host", "content-length", "transfer-encoding", "keep-alive", "proxy-connection", "upgrade", ID_FIELD];
+const MADE: [&str; 8] = [
+    "connection",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "keep-alive",
+    "proxy-connection",
+    "upgrade",
+    ID_FIELD,
+];
 
 fn kept(template: &Template) -> impl Iterator<Item = &(String, String)> {
     template.headers.iter().filter(|(name, _)| !MADE.iter().any(|made| name.eq_ignore_ascii_case(made)))
@@ -289,6 +308,7 @@ fn block(template: &Template, scheme: &str, authority: &str, target: &str, ids: 
     (out, id_at)
 }
 
+#[derive(Clone, Copy)]
 enum Name<'a> {
     Index(u8),
     Text(&'a str),
@@ -394,6 +414,7 @@ pub fn scenario(path: &Path, base: Option<&str>) -> Result<Vec<Template>, LoadEr
             headers: headers.into_iter().collect(),
             body: body.into(),
             weight: entry.weight,
+            http2: false,
         });
     }
     Ok(templates)
@@ -438,7 +459,8 @@ mod tests {
         let text = "base = 'http://h'\nheaders = { Accept = 'a' }\n[[request]]\nurl = '/x'\nweight = 3\n[[request]]\nmethod = 'POST'\nurl = 'https://i/y'\nbody = 'z'\nheaders = { Accept = 'b' }\n";
         std::fs::write(&path, text).expect("written");
         let templates = scenario(&path, None).expect("read");
-        let told: Vec<_> = templates.iter().map(|t| (t.method.as_str(), t.url.as_str(), t.headers[0].1.as_str())).collect();
+        let told: Vec<_> =
+            templates.iter().map(|t| (t.method.as_str(), t.url.as_str(), t.headers[0].1.as_str())).collect();
         assert_eq!(told, [("GET", "http://h/x", "a"), ("POST", "https://i/y", "b")]);
         assert_eq!(scenario(&path, Some("http://k:1/ignored")).expect("read")[0].url, "http://k:1/x");
         std::fs::write(&path, "[[request]]\nurl = '/x'\ncolour = 1\n").expect("written");

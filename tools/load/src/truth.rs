@@ -14,8 +14,9 @@ use std::{
 
 use arrow::{
     array::{
-        Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, RecordBatch, StringDictionaryBuilder,
-        TimestampMicrosecondBuilder, UInt16Builder, UInt32Builder, UInt64Array, UInt64Builder, UInt16Array, TimestampMicrosecondArray, StringArray,
+        Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, RecordBatch, StringArray,
+        StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, UInt16Array, UInt16Builder,
+        UInt32Builder, UInt64Array, UInt64Builder,
     },
     compute::cast,
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit},
@@ -105,14 +106,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn write(
-    file: File,
-    path: &Path,
-    rows: &Receiver<Rows>,
-    plan: &Plan,
-    run: u32,
-    begin: u64,
-) -> Result<u64, LoadError> {
+fn write(file: File, path: &Path, rows: &Receiver<Rows>, plan: &Plan, run: u32, begin: u64) -> Result<u64, LoadError> {
     let failed = |why: &dyn std::fmt::Display| LoadError::Truth { path: path.to_owned(), why: why.to_string() };
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -120,7 +114,8 @@ fn write(
         .set_key_value_metadata(Some(vec![KeyValue::new(RUN.to_owned(), format!("{run:08x}"))]))
         .build();
     let schema = schema();
-    let mut writer = ArrowWriter::try_new(file, SchemaRef::clone(&schema), Some(properties)).map_err(|error| failed(&error))?;
+    let mut writer =
+        ArrowWriter::try_new(file, SchemaRef::clone(&schema), Some(properties)).map_err(|error| failed(&error))?;
     let mut count = 0;
     for rows in rows {
         count += rows.len() as u64;
@@ -198,7 +193,6 @@ pub(crate) struct Row {
     pub(crate) response_body: Option<[u8; 32]>,
     pub(crate) response_size: u64,
     pub(crate) sent_us: i64,
-    pub(crate) first_us: Option<i64>,
     pub(crate) received_us: Option<i64>,
     pub(crate) status: Option<u16>,
 }
@@ -240,7 +234,6 @@ fn read_batch(batch: &RecordBatch, rows: &mut Vec<Row>) -> Option<()> {
     let request_body: &FixedSizeBinaryArray = column(batch, "request_body")?;
     let response_body: &FixedSizeBinaryArray = column(batch, "response_body")?;
     let sent: &TimestampMicrosecondArray = column(batch, "sent")?;
-    let first: &TimestampMicrosecondArray = column(batch, "first_byte")?;
     let received: &TimestampMicrosecondArray = column(batch, "received")?;
     let status: &UInt16Array = column(batch, "status")?;
     let hash = |array: &FixedSizeBinaryArray, row| {
@@ -254,7 +247,6 @@ fn read_batch(batch: &RecordBatch, rows: &mut Vec<Row>) -> Option<()> {
             response_body: hash(response_body, row),
             response_size: response_size.value(row),
             sent_us: sent.value(row),
-            first_us: first.is_valid(row).then(|| first.value(row)),
             received_us: received.is_valid(row).then(|| received.value(row)),
             status: status.is_valid(row).then(|| status.value(row)),
         });

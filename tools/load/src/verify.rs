@@ -101,7 +101,8 @@ const FOUND: u8 = 1;
 pub fn verify(path: &Path, session: &Session) -> Result<Verdict, LoadError> {
     let (run, rows) = truth::read(path)?;
     let mut seen = vec![0_u8; rows.len()];
-    let mut checker = Checker { verdict: Verdict { run: run.clone(), ..Verdict::default() }, begin: histogram(), end: histogram() };
+    let mut checker =
+        Checker { verdict: Verdict { run: run.clone(), ..Verdict::default() }, begin: histogram(), end: histogram() };
     let mut captured = session.requests(&RequestsQuery::default())?;
     for exchange in captured.by_ref() {
         let place = id_of(&exchange, &run, true).and_then(|id| rows.binary_search_by_key(&id, |row| row.id).ok());
@@ -116,7 +117,10 @@ pub fn verify(path: &Path, session: &Session) -> Result<Verdict, LoadError> {
         checker.check(&rows[place], &exchange);
     }
     if let Some(error) = captured.error() {
-        return Err(LoadError::Truth { path: path.to_owned(), why: format!("the session could not be read to its end: {error}") });
+        return Err(LoadError::Truth {
+            path: path.to_owned(),
+            why: format!("the session could not be read to its end: {error}"),
+        });
     }
     let Checker { mut verdict, begin, end } = checker;
     verdict.start_distance = Distance::of(&begin);
@@ -191,7 +195,7 @@ fn compare(verdict: &mut Verdict, sent: Option<[u8; 32]>, captured: Option<[u8; 
     match (sent, captured) {
         (Some(sent), Some(captured)) if sent == captured => verdict.equal_bodies += 1,
         (None, None) if is_empty => verdict.equal_bodies += 1,
-        (Some(_), None) | (None, None) if !is_empty => verdict.unknown_bodies += 1,
+        (Some(_) | None, None) if !is_empty => verdict.unknown_bodies += 1,
         _ => verdict.wrong_bodies += 1,
     }
 }
@@ -200,7 +204,8 @@ fn compare(verdict: &mut Verdict, sent: Option<[u8; 32]>, captured: Option<[u8; 
 fn dropped(ledger: &Ledger) -> BTreeMap<String, u64> {
     let no_exchange = [Layer::Bodies.as_str(), Layer::Messages.as_str()];
     let layers = ledger.layers().filter(|(layer, _)| !no_exchange.contains(layer));
-    let reasons = layers.flat_map(|(layer, tally)| tally.dropped.iter().map(move |(reason, count)| (layer, reason, *count)));
+    let reasons =
+        layers.flat_map(|(layer, tally)| tally.dropped.iter().map(move |(reason, count)| (layer, reason, *count)));
     reasons
         .filter(|(_, reason, count)| *count > 0 && !reason.starts_with("ignored:"))
         .map(|(layer, reason, count)| (format!("{layer}: {reason}"), count))

@@ -71,7 +71,9 @@ fn bad(what: &'static str) -> io::Error {
 
 /// Answers until the client or a fault ends the connection.
 pub(super) async fn serve(stream: impl Peer, served: &Served) -> io::Result<()> {
-    Connection { stream, served, input: Vec::with_capacity(16 << 10), at: 0, out: Vec::with_capacity(16 << 10) }.run().await
+    Connection { stream, served, input: Vec::with_capacity(16 << 10), at: 0, out: Vec::with_capacity(16 << 10) }
+        .run()
+        .await
 }
 
 struct Connection<'a, S> {
@@ -102,7 +104,9 @@ impl<S: Peer> Connection<'_, S> {
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        self.out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                        self.out.extend_from_slice(
+                            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                        );
                         self.flush().await?;
                         return Err(error);
                     }
@@ -197,7 +201,8 @@ impl<S: Peer> Connection<'_, S> {
             _ => {}
         }
         let reason = if status == 200 { "OK" } else { "Status" };
-        self.out.extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nserver: weir-load\r\ncontent-type: ").as_bytes());
+        self.out
+            .extend_from_slice(format!("HTTP/1.1 {status} {reason}\r\nserver: weir-load\r\ncontent-type: ").as_bytes());
         let media_type = request.media_type.as_deref().filter(|_| route == Route::Echo);
         self.out.extend_from_slice(media_type.unwrap_or(route.media_type().as_bytes()));
         self.out.extend_from_slice(b"\r\n");
@@ -345,7 +350,8 @@ impl<S: Peer> Connection<'_, S> {
             return Ok(true);
         };
         let accept = websocket::accept(key);
-        self.out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n");
+        self.out
+            .extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n");
         push_id(&mut self.out, request.id.as_deref());
         self.out.extend_from_slice(format!("sec-websocket-accept: {accept}\r\n\r\n").as_bytes());
         loop {

@@ -44,10 +44,10 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, served: &
             content::piece(&mut body, size, 0, usize::MAX);
             let bodyless = request.method() == Method::HEAD;
             // A stream that the client has reset takes nothing.
-            if let Ok(mut send) = respond.send_response(head, bodyless) {
-                if !bodyless {
-                    let _ = send.send_data(body.into(), true);
-                }
+            if let Ok(mut send) = respond.send_response(head, bodyless)
+                && !bodyless
+            {
+                let _ = send.send_data(body.into(), true);
             }
             continue;
         }
@@ -159,7 +159,13 @@ async fn answer(
     }
 }
 
-async fn pieces(send: &mut SendStream<Bytes>, size: u64, until: u64, most: usize, pause: Duration) -> Result<(), h2::Error> {
+async fn pieces(
+    send: &mut SendStream<Bytes>,
+    size: u64,
+    until: u64,
+    most: usize,
+    pause: Duration,
+) -> Result<(), h2::Error> {
     let mut sent = 0;
     while sent < until {
         let mut piece = Vec::new();

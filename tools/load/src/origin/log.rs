@@ -39,7 +39,15 @@ impl Log {
     }
 
     /// Appends a line to those of a thread.
-    pub(super) fn line(&self, lines: &mut Vec<u8>, method: &str, target: &str, id: Option<&[u8]>, status: u16, size: u64) {
+    pub(super) fn line(
+        &self,
+        lines: &mut Vec<u8>,
+        method: &str,
+        target: &str,
+        id: Option<&[u8]>,
+        status: u16,
+        size: u64,
+    ) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = id.and_then(|id| std::str::from_utf8(id).ok());
         let line = Line { time_us: since.as_micros() as u64, method, target, id, status, size };

@@ -125,7 +125,8 @@ impl Origin {
         let mut secure = secure.into_iter();
         let mut threads = Vec::with_capacity(options.threads);
         for (number, plain) in plain.into_iter().enumerate() {
-            let worker = Worker { plain, secure: secure.next(), acceptor: acceptor.clone(), shared: Arc::clone(&shared) };
+            let worker =
+                Worker { plain, secure: secure.next(), acceptor: acceptor.clone(), shared: Arc::clone(&shared) };
             let ended = ended.clone();
             let thread = thread::Builder::new().name(format!("origin-{number}")).spawn(move || worker.run(ended));
             threads.push(thread.map_err(LoadError::io("a thread cannot be started"))?);
@@ -179,7 +180,8 @@ impl Worker {
         let local = LocalSet::new();
         local.block_on(&runtime, async move {
             let served = Rc::new(Served::new(self.shared));
-            let (plain, secure) = (TcpListener::from_std(self.plain), self.secure.map(TcpListener::from_std).transpose());
+            let (plain, secure) =
+                (TcpListener::from_std(self.plain), self.secure.map(TcpListener::from_std).transpose());
             let (Ok(plain), Ok(secure)) = (plain, secure) else {
                 return eprintln!("warning: a thread of the origin cannot listen");
             };
@@ -297,7 +299,10 @@ mod tests {
     fn stalls_come_again() {
         let stall = Stall { every: Duration::from_secs(5), length: Duration::from_millis(500) };
         let left = |ms| stall.left(Duration::from_millis(ms)).map(|left| left.as_millis());
-        assert_eq!([left(0), left(4_999), left(5_000), left(5_100), left(5_500)], [None, None, Some(500), Some(400), None]);
+        assert_eq!(
+            [left(0), left(4_999), left(5_000), left(5_100), left(5_500)],
+            [None, None, Some(500), Some(400), None]
+        );
         assert_eq!(left(10_499), Some(1));
     }
 }

@@ -66,7 +66,11 @@ impl Connection {
             None => None,
         };
         let mut out = Vec::new();
-        let http = if endpoint.http2 { Http::Two(Box::new(Http2::new(&mut out, hashes))) } else { Http::One(Http1::new(hashes)) };
+        let http = if endpoint.http2 {
+            Http::Two(Box::new(Http2::new(&mut out, hashes)))
+        } else {
+            Http::One(Http1::new(hashes))
+        };
         Ok(Self {
             stream: socket.into(),
             phase: Phase::Connect,
@@ -265,7 +269,8 @@ impl Connection {
     /// The proxy's answer to CONNECT. A server behind it says nothing before we have.
     fn tunnelled(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let preface = std::mem::take(&mut self.answer);
-        let (mut answer, waiting) = if self.out.is_empty() { (Vec::new(), preface) } else { return Err(Failure::Proxy) };
+        let (mut answer, waiting) =
+            if self.out.is_empty() { (Vec::new(), preface) } else { return Err(Failure::Proxy) };
         answer.extend_from_slice(bytes);
         match response::parse(&answer, true) {
             Ok(Some(head)) if head.status / 100 == 2 && head.length == answer.len() => {

@@ -59,7 +59,13 @@ impl Http1 {
         self.in_flight.push_back(sent);
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8], now: u64, requests: &[Prepared], done: &mut Vec<Done>) -> Result<(), Failure> {
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        now: u64,
+        requests: &[Prepared],
+        done: &mut Vec<Done>,
+    ) -> Result<(), Failure> {
         if self.pending.is_empty() {
             let used = self.consume(bytes, now, requests, done)?;
             self.pending.extend_from_slice(&bytes[used..]);
@@ -73,7 +79,13 @@ impl Http1 {
         Ok(())
     }
 
-    fn consume(&mut self, bytes: &[u8], now: u64, requests: &[Prepared], done: &mut Vec<Done>) -> Result<usize, Failure> {
+    fn consume(
+        &mut self,
+        bytes: &[u8],
+        now: u64,
+        requests: &[Prepared],
+        done: &mut Vec<Done>,
+    ) -> Result<usize, Failure> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];

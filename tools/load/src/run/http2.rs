@@ -394,7 +394,8 @@ fn string<'a>(block: &'a [u8], at: &mut usize) -> Option<(bool, &'a [u8])> {
 
 /// Three digits in Huffman's code (RFC 7541, appendix B): five bits for 0 to 2, six for the others.
 fn huffman_digits(value: &[u8]) -> Option<u16> {
-    let bits = value.iter().take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - value.len().min(3)));
+    let bits =
+        value.iter().take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - value.len().min(3)));
     let (mut left, mut number) = (24_u32, 0);
     for _ in 0..3 {
         let five = bits >> (left - 5) & 0x1f;

@@ -76,7 +76,9 @@ impl Failure {
 
     fn of(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Self::Reset
+            }
             io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Io,
         }
@@ -152,6 +154,15 @@ struct Shared {
     /// Requests that may still be sent.
     left: Option<AtomicI64>,
     truth: Option<Sender>,
+    replay: Option<Schedule>,
+}
+
+/// When each request of a plan is due, and on which lane: those of a lane go out one after another.
+pub(crate) struct Schedule {
+    /// Of each request: nanoseconds since the begin, and its lane. Ordered by time.
+    pub(crate) due: Vec<(u64, u32)>,
+    /// Number of lanes.
+    pub(crate) lanes: u32,
 }
 
 /// The number that tells a run from others.
@@ -181,21 +192,51 @@ pub fn id_text(run: u32, id: u64) -> [u8; crate::plan::ID_LENGTH] {
 /// When a thread or its epoll cannot be had.
 pub fn run(
     plan: Arc<Plan>,
-    options: Options,
+    options: &Options,
     run: u32,
     progress: &Arc<Progress>,
     truth: Option<Sender>,
 ) -> Result<report::Report, LoadError> {
-    let threads = options.threads.clamp(1, options.connections.max(1));
-    let shared = Arc::new(Shared {
+    let tally = threads(shared(plan, options.clone(), run, progress, truth, None))?;
+    Ok(report::Report::new(&tally, options, run))
+}
+
+/// Sends each request of the plan once, as the schedule says; what became of each.
+pub(crate) fn replay(
+    plan: Arc<Plan>,
+    options: &Options,
+    schedule: Schedule,
+    progress: &Arc<Progress>,
+) -> Result<(report::Report, Vec<Done>), LoadError> {
+    let mut tally = threads(shared(plan, options.clone(), 0, progress, None, Some(schedule)))?;
+    let done = std::mem::take(&mut tally.rows).into_iter().map(|(done, _)| done).collect();
+    Ok((report::Report::new(&tally, options, 0), done))
+}
+
+fn shared(
+    plan: Arc<Plan>,
+    options: Options,
+    run: u32,
+    progress: &Arc<Progress>,
+    truth: Option<Sender>,
+    replay: Option<Schedule>,
+) -> Shared {
+    Shared {
         left: options.requests.map(|requests| AtomicI64::new(i64::try_from(requests).unwrap_or(i64::MAX))),
         plan,
         progress: Arc::clone(progress),
         begin: Instant::now(),
         run,
         truth,
+        replay,
         options,
-    });
+    }
+}
+
+fn threads(shared: Shared) -> Result<Tally, LoadError> {
+    let most = shared.replay.as_ref().map_or(shared.options.connections, |replay| replay.lanes as usize);
+    let threads = shared.options.threads.clamp(1, most.max(1));
+    let shared = Arc::new(shared);
     let mut handles = Vec::with_capacity(threads);
     for part in 0..threads {
         let shared = Arc::clone(&shared);
@@ -207,18 +248,18 @@ pub fn run(
     let mut failure = None;
     for handle in handles {
         match handle.join() {
-            Ok(Ok(part)) => tally.merge(&part),
+            Ok(Ok(mut part)) => {
+                tally.rows.append(&mut part.rows);
+                tally.merge(&part);
+            }
             Ok(Err(error)) => failure = Some(error),
             Err(_) => failure = Some(LoadError::Io { what: "a thread", source: io::Error::other("it panicked") }),
         }
         if failure.is_some() {
-            progress.stop.store(true, Ordering::Relaxed);
+            shared.progress.stop.store(true, Ordering::Relaxed);
         }
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(report::Report::new(&tally, &shared.options, run)),
-    }
+    failure.map_or(Ok(tally), Err)
 }
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ impl Tally {
     pub(super) fn merge(&mut self, other: &Self) {
         // Histograms with the same bounds always add up.
         let _ = self.latency.add(&other.latency).and_then(|()| self.service.add(&other.service));
-        for (status, count) in other.statuses.iter().map(|(status, count)| (*status, *count)).chain([other.last_status]) {
+        for (status, count) in other.statuses.iter().map(|(status, count)| (*status, *count)).chain([other.last_status])
+        {
             if count > 0 {
                 *self.statuses.entry(status).or_default() += count;
             }
@@ -253,7 +254,10 @@ impl Report {
     pub fn curve(&self, points: usize) -> Vec<(f64, f64)> {
         let most = (self.histogram.len().max(2) as f64).log10();
         let at = |nines: f64| self.histogram.value_at_quantile(1.0 - 10_f64.powf(-nines)) as f64 / 1e3;
-        (0..points).map(|point| most * point as f64 / (points.max(2) - 1) as f64).map(|nines| (nines, at(nines))).collect()
+        (0..points)
+            .map(|point| most * point as f64 / (points.max(2) - 1) as f64)
+            .map(|nines| (nines, at(nines)))
+            .collect()
     }
 
     /// The curve of percentiles as an SVG picture.
@@ -289,7 +293,15 @@ impl Report {
                 us / 1e3
             );
         }
-        for (nines, name) in [(0.0, "0 %"), (0.301, "50 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"), (4.0, "99.99 %"), (5.0, "99.999 %")] {
+        for (nines, name) in [
+            (0.0, "0 %"),
+            (0.301, "50 %"),
+            (1.0, "90 %"),
+            (2.0, "99 %"),
+            (3.0, "99.9 %"),
+            (4.0, "99.99 %"),
+            (5.0, "99.999 %"),
+        ] {
             if nines <= most_nines {
                 let _ = writeln!(
                     out,
@@ -302,7 +314,11 @@ impl Report {
             }
         }
         let points: Vec<String> = curve.iter().map(|(nines, us)| format!("{:.1},{:.1}", x(*nines), y(*us))).collect();
-        let _ = writeln!(out, "<polyline fill=\"none\" stroke=\"#06c\" stroke-width=\"2\" points=\"{}\"/>\n</svg>", points.join(" "));
+        let _ = writeln!(
+            out,
+            "<polyline fill=\"none\" stroke=\"#06c\" stroke-width=\"2\" points=\"{}\"/>\n</svg>",
+            points.join(" ")
+        );
         out
     }
 
@@ -407,7 +423,8 @@ mod tests {
         for number in 1..=1_000_u64 {
             let sent = Sent { request: 0, id: number, intended: 0, sent: 500 };
             let failure = (number == 1_000).then_some(Failure::Reset);
-            let done = Done { sent, first: None, ended: number * 1_000_000, status: Some(200), size: 1, hash: None, failure };
+            let done =
+                Done { sent, first: None, ended: number * 1_000_000, status: Some(200), size: 1, hash: None, failure };
             tally.count(&done, 0);
         }
         tally.ended = 1_000_000_000;

@@ -30,6 +30,8 @@ const CHECK: u64 = 100_000_000;
 const TIMER: u64 = u64::MAX;
 /// After a connection failed, the next attempt waits so long.
 const AGAIN: u64 = 50_000_000;
+/// So many failed attempts on each connection, without one that succeeded, and it is over.
+const ATTEMPTS: usize = 20;
 
 struct Slot {
     endpoint: usize,
@@ -39,6 +41,17 @@ struct Slot {
     /// Is told apart from the one before it in truth files.
     number: u32,
     again_at: u64,
+    /// In a replay: requests that are due, and how many there will be.
+    queue: VecDeque<u32>,
+    left: u32,
+    /// Since when no connection could be opened.
+    down_since: Option<u64>,
+}
+
+/// The requests of a replay that are this thread's, in the order they are due.
+struct Own {
+    requests: Vec<u32>,
+    at: usize,
 }
 
 pub(super) struct Worker {
@@ -60,6 +73,9 @@ pub(super) struct Worker {
     warm_until: u64,
     send_until: u64,
     connections: u32,
+    own: Option<Own>,
+    /// Connections that failed one after another.
+    failed_in_row: usize,
     is_over: bool,
 }
 
@@ -67,7 +83,8 @@ impl Worker {
     pub(super) fn new(shared: &Arc<Shared>, part: usize, parts: usize) -> Result<Self, LoadError> {
         let io = |error: rustix::io::Errno| LoadError::io("epoll cannot be had")(error.into());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC).map_err(io)?;
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC).map_err(io)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN | epoll::EventFlags::ET)
             .map_err(io)?;
         let options = &shared.options;
@@ -79,14 +96,34 @@ impl Worker {
             is_listed: false,
             number: 0,
             again_at: 0,
+            queue: VecDeque::new(),
+            left: 0,
+            down_since: None,
         };
         let warm_until = options.warm_up.as_nanos() as u64;
         let length = options.duration.map(|duration| duration.as_nanos() as u64);
+        let mut slots: Vec<Slot> = (0..own.max(endpoints.div_ceil(parts))).map(slot).collect();
+        let replay = shared.replay.as_ref().map(|replay| {
+            let lanes = (replay.lanes as usize + parts - 1 - part) / parts;
+            slots = (0..lanes).map(slot).collect();
+            let mut own = Own { requests: Vec::new(), at: 0 };
+            for (request, (_, lane)) in replay.due.iter().enumerate() {
+                let lane = *lane as usize;
+                if lane % parts == part {
+                    let slot = &mut slots[lane / parts];
+                    slot.endpoint = shared.plan.requests[request].endpoint;
+                    slot.left += 1;
+                    own.requests.push(request as u32);
+                }
+            }
+            own
+        });
         Ok(Self {
             shared: Arc::clone(shared),
             epoll,
             timer,
-            slots: (0..own.max(endpoints.div_ceil(parts))).map(slot).collect(),
+            slots,
+            own: replay,
             free: vec![VecDeque::new(); endpoints],
             pace: options.rate.map(|(arrivals, rate)| Pace::new(arrivals, rate, part, parts, options.seed)),
             drawn: None,
@@ -99,6 +136,7 @@ impl Worker {
             warm_until,
             send_until: length.map_or(u64::MAX, |length| warm_until + length),
             connections: part as u32,
+            failed_in_row: 0,
             is_over: false,
         })
     }
@@ -114,14 +152,18 @@ impl Worker {
         let mut events = Vec::with_capacity(EVENTS);
         let mut checked = 0;
         let mut timer_at = 0;
-        for slot in 0..self.slots.len() {
-            self.open(slot, 0)?;
+        if self.own.is_none() {
+            for slot in 0..self.slots.len() {
+                self.open(slot, 0)?;
+            }
         }
         loop {
             let mut now = self.now();
             self.is_over |= now >= self.send_until || self.shared.progress.stop.load(Ordering::Relaxed);
             self.pump(now);
-            let is_idle = self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|open| open.in_flight() == 0));
+            self.replay(now)?;
+            let is_idle =
+                self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|open| open.in_flight() == 0));
             if self.is_over && is_idle {
                 break;
             }
@@ -140,7 +182,8 @@ impl Worker {
                     .map_err(|error| LoadError::io("a timer cannot be set")(error.into()))?;
             }
             let poll = Timespec { tv_sec: 0, tv_nsec: 0 };
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), (wake <= now).then_some(&poll)) {
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), (wake <= now).then_some(&poll))
+            {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(LoadError::io("waiting failed")(error.into())),
             }
@@ -153,7 +196,9 @@ impl Worker {
             }
         }
         self.tally.ended = self.now();
-        while self.pace.as_ref().is_some_and(|pace| pace.next() < self.send_until.min(self.tally.ended)) && self.has_tickets() {
+        while self.pace.as_ref().is_some_and(|pace| pace.next() < self.send_until.min(self.tally.ended))
+            && self.has_tickets()
+        {
             self.tally.unsent += 1;
             if let Some(pace) = &mut self.pace {
                 pace.take();
@@ -175,6 +220,9 @@ impl Worker {
             if pace.next() > now {
                 wake = wake.min(pace.next());
             }
+        }
+        if let Some(due) = self.next_own().filter(|_| !self.is_over) {
+            wake = wake.min(due.0);
         }
         wake
     }
@@ -209,6 +257,51 @@ impl Worker {
             self.send(slot, request, due, now);
             self.list(slot);
             self.flush(slot, now);
+        }
+    }
+
+    /// When the next request of a replay is due, and which it is.
+    fn next_own(&self) -> Option<(u64, u32)> {
+        let own = self.own.as_ref()?;
+        let request = *own.requests.get(own.at)?;
+        self.shared.replay.as_ref().map(|replay| (replay.due[request as usize].0, request))
+    }
+
+    /// In a replay: puts what is due onto its lane.
+    fn replay(&mut self, now: u64) -> Result<(), LoadError> {
+        if self.own.is_none() {
+            return Ok(());
+        }
+        while let Some((_, request)) = self.next_own().filter(|(due, _)| *due <= now && !self.is_over) {
+            if let Some(own) = &mut self.own {
+                own.at += 1;
+            }
+            let lane = self.shared.replay.as_ref().map_or(0, |replay| replay.due[request as usize].1);
+            let slot = lane as usize / self.parts as usize;
+            self.slots[slot].queue.push_back(request);
+            if self.slots[slot].connection.is_none() {
+                self.open(slot, now)?;
+            } else {
+                self.fill(slot, now);
+                self.flush(slot, now);
+            }
+        }
+        self.is_over |= self.next_own().is_none() && self.slots.iter().all(|slot| slot.queue.is_empty());
+        Ok(())
+    }
+
+    /// In a replay: sends what waits on a lane; a lane without more to come is closed.
+    fn drain(&mut self, slot: usize, now: u64) {
+        while self.slots[slot].connection.as_ref().is_some_and(Connection::has_room) {
+            let Some(request) = self.slots[slot].queue.pop_front() else { break };
+            let due = self.shared.replay.as_ref().map_or(now, |replay| replay.due[request as usize].0);
+            self.slots[slot].left -= 1;
+            self.next_id = u64::from(request);
+            self.send(slot, request, due, now);
+        }
+        if self.slots[slot].left == 0 && self.slots[slot].connection.as_ref().is_some_and(|open| open.in_flight() == 0)
+        {
+            self.slots[slot].connection = None;
         }
     }
 
@@ -273,8 +366,11 @@ impl Worker {
         }
     }
 
-    /// In a closed loop: fills a connection with requests.
+    /// Fills a connection with requests; in an open loop that waits until they are due.
     fn fill(&mut self, slot: usize, now: u64) {
+        if self.own.is_some() {
+            return self.drain(slot, now);
+        }
         if self.pace.is_some() {
             return self.list(slot);
         }
@@ -292,18 +388,24 @@ impl Worker {
     }
 
     fn ready(&mut self, slot: usize, now: u64) -> Result<(), LoadError> {
-        let Some(connection) = self.slots.get_mut(slot).and_then(|slot| slot.connection.as_mut()) else { return Ok(()) };
+        let Some(connection) = self.slots.get_mut(slot).and_then(|slot| slot.connection.as_mut()) else {
+            return Ok(());
+        };
         let outcome = connection.ready(now, &self.shared.plan.requests, &mut self.buffer, &mut self.done);
-        let is_used_up = connection.is_used_up();
+        let (is_used_up, is_open) = (connection.is_used_up(), connection.is_open());
         self.account(slot);
         match outcome {
             Ok(()) if is_used_up => {
                 self.end(slot, now, Failure::Closed);
-                if !self.is_over {
+                if !self.is_over && (self.own.is_none() || !self.slots[slot].queue.is_empty()) {
                     self.open(slot, now)?;
                 }
             }
             Ok(()) => {
+                if is_open {
+                    self.failed_in_row = 0;
+                    self.slots[slot].down_since = None;
+                }
                 self.fill(slot, now);
                 self.flush(slot, now);
             }
@@ -316,23 +418,48 @@ impl Worker {
     fn end(&mut self, slot: usize, now: u64, failure: Failure) {
         let Some(mut connection) = self.slots[slot].connection.take() else { return };
         if !connection.is_open() {
-            self.tally.connect_failed(failure);
+            self.not_opened(slot, now, failure);
         }
         connection.end(now, failure, &mut self.done);
         self.slots[slot].again_at = now + AGAIN;
         self.account(slot);
     }
 
+    fn not_opened(&mut self, slot: usize, now: u64, failure: Failure) {
+        self.tally.connect_failed(failure);
+        self.slots[slot].again_at = now + AGAIN;
+        self.slots[slot].down_since.get_or_insert(now);
+        self.failed_in_row += 1;
+    }
+
+    /// Gives up where nothing answers: wholly, or in a replay on a lane.
+    fn give_up(&mut self, slot: usize, now: u64, timeout: u64) {
+        self.is_over |= self.failed_in_row >= ATTEMPTS * self.slots.len();
+        let entry = &mut self.slots[slot];
+        if entry.down_since.is_none_or(|since| now.saturating_sub(since) <= timeout) {
+            return;
+        }
+        let own = &self.shared.replay;
+        for request in entry.queue.drain(..) {
+            let intended = own.as_ref().map_or(now, |replay| replay.due[request as usize].0);
+            entry.left -= 1;
+            let sent = Sent { request, id: u64::from(request), intended, sent: now };
+            let failure = Some(Failure::Connect);
+            self.done.push(Done { sent, first: None, ended: now, status: None, size: 0, hash: None, failure });
+        }
+        self.account(slot);
+    }
+
     fn open(&mut self, slot: usize, now: u64) -> Result<(), LoadError> {
         let options = &self.shared.options;
         let endpoint = &self.shared.plan.endpoints[self.slots[slot].endpoint];
-        let connection = match Connection::open(endpoint, options.depth.max(1), self.shared.truth.is_some(), now) {
-            Ok(connection) => connection,
-            Err(_) => {
-                self.tally.connect_failed(Failure::Connect);
-                self.slots[slot].again_at = now + AGAIN;
-                return Ok(());
-            }
+        // A replay pipelines nothing over HTTP/1.1: what overlapped there overlaps on other lanes.
+        let is_replay = self.own.is_some();
+        let depth = if is_replay && !endpoint.http2 { 1 } else { options.depth.max(1) };
+        let hashes = is_replay || self.shared.truth.is_some();
+        let Ok(connection) = Connection::open(endpoint, depth, hashes, now) else {
+            self.not_opened(slot, now, Failure::Connect);
+            return Ok(());
         };
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         epoll::add(&self.epoll, connection.fd(), epoll::EventData::new_u64(slot as u64), flags)
@@ -352,8 +479,13 @@ impl Worker {
             if oldest.is_some_and(|oldest| now.saturating_sub(oldest) > timeout) {
                 self.end(slot, now, Failure::Timeout);
             }
+            self.give_up(slot, now, timeout);
             let entry = &self.slots[slot];
-            if entry.connection.is_none() && !self.is_over && now >= entry.again_at {
+            if entry.connection.is_none()
+                && !self.is_over
+                && now >= entry.again_at
+                && (self.own.is_none() || !entry.queue.is_empty())
+            {
                 self.open(slot, now)?;
             }
         }
@@ -373,6 +505,9 @@ impl Worker {
                 progress.failed.fetch_add(1, Ordering::Relaxed);
             }
             self.tally.count(&done, self.warm_until);
+            if self.own.is_some() {
+                self.tally.rows.push((done, connection));
+            }
             if let Some(truth) = &self.shared.truth {
                 self.tally.rows.push((done, connection));
                 if self.tally.rows.len() >= crate::truth::BATCH {

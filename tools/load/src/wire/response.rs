@@ -114,16 +114,29 @@ mod tests {
             assert_eq!(head(&text[..cut]), Ok(None), "{cut}");
         }
         let framing = |text| head(text).map(|head| head.map(|head| (head.framing, head.keep_alive)));
-        assert_eq!(framing("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\ncontent-length: 3\r\n\r\n"), Ok(Some((Framing::Chunked, true))));
+        assert_eq!(
+            framing("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\ncontent-length: 3\r\n\r\n"),
+            Ok(Some((Framing::Chunked, true)))
+        );
         assert_eq!(framing("HTTP/1.1 204 No\r\ncontent-length: 3\r\n\r\n"), Ok(Some((Framing::Length(0), true))));
         assert_eq!(framing("HTTP/1.1 200\r\n\r\n"), Ok(Some((Framing::UntilClose, false))));
         assert_eq!(framing("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n"), Ok(Some((Framing::Length(3), false))));
-        assert_eq!(framing("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: Close\r\n\r\n"), Ok(Some((Framing::Length(3), false))));
+        assert_eq!(
+            framing("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: Close\r\n\r\n"),
+            Ok(Some((Framing::Length(3), false)))
+        );
     }
 
     #[test]
     fn refuses_what_is_no_response() {
-        for bad in ["SSH-2.0", "HTTP/2", "HTTP/1.1 20x\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "HTTP/1.\r\n\r\n"] {
+        for bad in [
+            "SSH-2.0",
+            "HTTP/2",
+            "HTTP/1.1 20x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+            "HTTP/1.\r\n\r\n",
+        ] {
             assert_eq!(head(bad), Err(Malformed), "{bad}");
         }
     }

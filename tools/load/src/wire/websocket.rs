@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let mut hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
         for cut in 0..hello.len() {
-            assert_eq!(read(&mut hello.clone()[..cut]), Ok(None));
+            assert_eq!(read(&mut { hello }[..cut]), Ok(None));
         }
         assert_eq!(read(&mut hello), Ok(Some(Frame { first: 0x81, length: 11, payload: 6 })));
         assert_eq!(&hello[6..], b"Hello");

@@ -9,7 +9,10 @@ use weir_load::{
     synth::{Bodies, Direction, Encapsulation, Link},
 };
 
-use super::values::{duration, positive_duration, size};
+use super::{
+    filters::FilterArgs,
+    values::{duration, positive_duration, size},
+};
 
 /// `weir load …`
 #[derive(Debug, Subcommand)]
@@ -53,14 +56,28 @@ Examples:
 
 Exit code 3: something is missing that the session's ledger does not account for, or a pair or a body is wrong.")]
     Verify(VerifyArgs),
+    /// Send a captured session again, with its own timing and concurrency, and compare the answers
+    #[command(after_help = "\
+Examples:
+  weir load replay
+  weir load replay \"phone, login\" --speed 2x --target http://127.0.0.1:8080
+  weir load replay --speed max --connections 64 --method GET
+  weir load replay --proxy 127.0.0.1:5559 --cacert \"$(weir ca path)\" --json
+
+Each captured connection is a lane of its own: what overlapped overlaps again, what came one after another does so too.
+Exit code 1: an answer has another status or body.")]
+    Replay(Box<ReplayArgs>),
     /// Origin, proxy, load and verify in one go: what this machine does, on one page
-    #[command(name = "selftest", after_help = "\
+    #[command(
+        name = "selftest",
+        after_help = "\
 Examples:
   weir load selftest
   weir load selftest --duration 30s --rate 10000
   weir load selftest --duration 1s --json
 
-Exit code 3: something was lost or wrong.")]
+Exit code 3: something was lost or wrong."
+    )]
     SelfTest(SelfTestArgs),
     /// Write a capture file of HTTP traffic whose truth is known
     #[command(after_help = "\
@@ -201,6 +218,49 @@ pub(crate) struct VerifyArgs {
     pub(crate) session: Option<String>,
 }
 
+/// How fast a session is sent again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Speed {
+    /// This many times as fast as captured.
+    Times(f64),
+    /// As fast as it goes.
+    Max,
+}
+
+/// Flags of `weir load replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The session [default: the latest]
+    #[arg(value_name = "SESSION")]
+    pub(crate) session: Option<String>,
+    /// How fast: 1x, 2x, 0.5x, or max
+    #[arg(long, value_name = "SPEED", value_parser = speed, default_value = "1x")]
+    pub(crate) speed: Speed,
+    /// To this host instead of the captured ones, http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
+    /// Lanes at once with --speed max
+    #[arg(short, long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// Threads [default: as many as cores]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Longest wait for an answer
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "30s")]
+    pub(crate) timeout: Duration,
+    /// Through this proxy, HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) proxy: Option<String>,
+    /// Also trust the authorities in this PEM file (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cacert: Vec<PathBuf>,
+    /// Trust any certificate
+    #[arg(short = 'k', long)]
+    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
 /// Flags of `weir load selftest`.
 #[derive(Debug, Args)]
 pub(crate) struct SelfTestArgs {
@@ -225,6 +285,15 @@ fn rate(text: &str) -> Result<f64, String> {
     let (number, factor) = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1_000.0));
     let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
     if rate > 0.0 && rate <= 1e8 { Ok(rate) } else { Err(wrong()) }
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    let wrong = || format!("'{text}' is no speed; write 1x, 2x, 0.5x or max");
+    let times = text.strip_suffix('x').unwrap_or(text).parse::<f64>().map_err(|_| wrong())?;
+    if times > 0.0 && times <= 1e6 { Ok(Speed::Times(times)) } else { Err(wrong()) }
 }
 
 fn stall(text: &str) -> Result<Stall, String> {

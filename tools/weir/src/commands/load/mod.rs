@@ -1,6 +1,7 @@
 //! `weir load …`: traffic to test with. One file a command; those that need a capture start this binary again.
 
 mod origin;
+mod replay;
 mod run;
 mod selftest;
 mod synth;
@@ -16,6 +17,7 @@ pub(super) fn run(command: &LoadCommand, home: impl Fn() -> Result<Home>, out: &
     match command {
         LoadCommand::Run(args) => run::run(args, home, out),
         LoadCommand::Origin(args) => origin::run(args, out),
+        LoadCommand::Replay(args) => replay::run(args, &home()?, out),
         LoadCommand::Verify(args) => verify::run(args, &home()?, out),
         LoadCommand::SelfTest(args) => selftest::run(args, out),
         LoadCommand::Synth(args) => synth::run(args, out),

@@ -17,6 +17,7 @@ use weir_engine::filter::Expr;
 use weir_load::{
     certificates::Trust,
     plan::{Plan, Template, Way, scenario},
+    replay::retarget,
     run::{self, Arrivals, Options, Progress, report::Report},
     truth::Writer,
 };
@@ -74,7 +75,7 @@ pub(super) fn run(args: &RunArgs, home: impl Fn() -> Result<Home>, out: &mut Out
         stop.stop.store(true, Ordering::Relaxed);
     });
     let shown = show(&options, &progress);
-    let report = run::run(plan, options, number, &progress, sender);
+    let report = run::run(plan, &options, number, &progress, sender);
     shown.finish();
     let written = writer.map(Writer::finish).transpose()?;
     let report = report?;
@@ -85,8 +86,12 @@ pub(super) fn run(args: &RunArgs, home: impl Fn() -> Result<Home>, out: &mut Out
     if report.requests == report.failed && report.warm_up_requests == 0 {
         bail!("no request was answered: {}; look whether the server is there", reasons(&report));
     }
-    let crossed: Vec<&str> =
-        args.fail_if.iter().filter(|threshold| threshold.is_crossed(&report)).map(|threshold| threshold.as_str()).collect();
+    let crossed: Vec<&str> = args
+        .fail_if
+        .iter()
+        .filter(|threshold| threshold.is_crossed(&report))
+        .map(|threshold| threshold.as_str())
+        .collect();
     for threshold in &crossed {
         eprintln!("failed: {threshold}");
     }
@@ -111,7 +116,14 @@ fn templates(args: &RunArgs, home: impl Fn() -> Result<Home>) -> Result<Vec<Temp
         None => Bytes::new(),
     };
     let url = args.url.clone().unwrap_or_default();
-    Ok(vec![Template { method: args.method.clone(), url, headers: args.headers.clone(), body, weight: 1.0 }])
+    Ok(vec![Template {
+        method: args.method.clone(),
+        url,
+        headers: args.headers.clone(),
+        body,
+        weight: 1.0,
+        http2: false,
+    }])
 }
 
 /// The requests of a session whose bodies are there; towards `target` when one is given.
@@ -130,31 +142,41 @@ fn captured(session: &Session, filter: Option<Expr>, target: Option<&str>) -> Re
             continue;
         };
         let url = match target {
-            Some(target) => {
-                let end = target.find("://").and_then(|at| target[at + 3..].find('/').map(|end| at + 3 + end));
-                let query = if row.query.is_empty() { String::new() } else { format!("?{}", row.query) };
-                format!("{}{}{query}", &target[..end.unwrap_or(target.len())], row.path)
-            }
+            Some(target) => retarget(target, &row.path, &row.query),
             None => row.url,
         };
-        let headers = row.request_headers.into_iter().map(|line| (line.name, line.value)).filter(|(name, _)| !name.starts_with(':'));
-        templates.push(Template { method: row.method, url, headers: headers.collect(), body, weight: 1.0 });
+        let headers = row
+            .request_headers
+            .into_iter()
+            .map(|line| (line.name, line.value))
+            .filter(|(name, _)| !name.starts_with(':'));
+        templates.push(Template {
+            method: row.method,
+            url,
+            headers: headers.collect(),
+            body,
+            weight: 1.0,
+            http2: false,
+        });
     }
     super::super::warn(rows.warnings());
     if left_out > 0 {
-        eprintln!("warning: {} cannot be sent again (no HTTP, or a body that was not stored)", counted(left_out, "request", "requests"));
+        eprintln!(
+            "warning: {} cannot be sent again (no HTTP, or a body that was not stored)",
+            counted(left_out, "request", "requests")
+        );
     }
     Ok(templates)
 }
 
 /// A line that tells how it goes.
-struct Shown {
+pub(super) struct Shown {
     over: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Shown {
-    fn finish(self) {
+    pub(super) fn finish(self) {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread {
             thread.thread().unpark();
@@ -164,7 +186,7 @@ impl Shown {
     }
 }
 
-fn show(options: &Options, progress: &Arc<Progress>) -> Shown {
+pub(super) fn show(options: &Options, progress: &Arc<Progress>) -> Shown {
     let over = Arc::new(AtomicBool::new(false));
     if !std::io::stderr().is_terminal() {
         return Shown { over, thread: None };
@@ -208,9 +230,13 @@ fn tell(report: &Report, written: Option<u64>, args: &RunArgs, out: &mut Out) ->
         return Ok(());
     }
     let us = |us: f64| duration_us(us.round() as u64);
-    let statuses: Vec<String> = report.statuses.iter().map(|(status, number)| format!("{status}: {}", count(*number))).collect();
+    let statuses: Vec<String> =
+        report.statuses.iter().map(|(status, number)| format!("{status}: {}", count(*number))).collect();
     let mut facts = vec![
-        ("answers", format!("{} in {:.1} s: {}", count(report.requests - report.failed), report.seconds, rate(report.rate))),
+        (
+            "answers",
+            format!("{} in {:.1} s: {}", count(report.requests - report.failed), report.seconds, rate(report.rate)),
+        ),
         ("bytes", bytes(report.bytes)),
         ("status", statuses.join("  ")),
         ("connections", count(report.connections)),
@@ -246,7 +272,13 @@ fn tell(report: &Report, written: Option<u64>, args: &RunArgs, out: &mut Out) ->
         writeln!(out, "{name:>7}  {:>9}  {drawn}", us(value))?;
     }
     if args.rate.is_some() {
-        writeln!(out, "from sending: p50 {}, p99 {}, max {}", us(report.service.p50_us), us(report.service.p99_us), us(report.service.max_us))?;
+        writeln!(
+            out,
+            "from sending: p50 {}, p99 {}, max {}",
+            us(report.service.p50_us),
+            us(report.service.p99_us),
+            us(report.service.max_us)
+        )?;
     }
     Ok(())
 }

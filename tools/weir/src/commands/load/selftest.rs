@@ -56,7 +56,8 @@ pub(super) fn run(args: &SelfTestArgs, out: &mut Out) -> Result<Outcome> {
     let authority = folder.0.join("origin.pem");
     std::fs::write(&authority, identity.authority.as_deref().unwrap_or_default())?;
     let local = "127.0.0.1:0".parse()?;
-    let options = origin::Options { listen: local, tls: Some(local), threads: super::threads(None), log: None, stall: None };
+    let options =
+        origin::Options { listen: local, tls: Some(local), threads: super::threads(None), log: None, stall: None };
     let origin = Origin::start(&options, &identity)?;
     let https = origin.tls().context("it listens for TLS")?;
     let urls = (format!("http://{}", origin.address()), format!("https://localhost:{}", https.port()));
@@ -97,7 +98,7 @@ fn one(step: &Step, base: &str, args: &SelfTestArgs, folder: &Path, authority: &
         timeout: Duration::from_secs(30),
         seed: 1,
     };
-    let report = run::run(plan, options, number, &Arc::new(Progress::default()), Some(sender))?;
+    let report = run::run(plan, &options, number, &Arc::new(Progress::default()), Some(sender))?;
     writer.finish()?;
     let (session, cpu_us) = capture.stop()?;
     let home = Home::resolve(Some(home))?;
@@ -116,6 +117,7 @@ fn mix(base: &str) -> Vec<Template> {
         headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
         body: r#"{"order":17}"#.into(),
         weight: 1.0,
+        http2: false,
     };
     vec![get("/bytes/600", 6.0), get("/unique/200", 2.0), echo, get("/chunked/5000/700", 0.5), get("/gzip/4000", 0.5)]
 }

@@ -44,21 +44,37 @@ pub(super) fn tell(verdict: &Verdict, session: &str, out: &mut Out) -> Result<()
     let mut facts = vec![
         ("session", session.to_owned()),
         ("sent", format!("{}, answered {}", count(verdict.sent), count(verdict.answered))),
-        ("recorded", format!("{} of those answered ({})", count(verdict.found), percent(verdict.found, verdict.answered))),
-        ("missing", format!("{}, of which the ledger does not account for {}", count(verdict.missing), count(verdict.unaccounted))),
+        (
+            "recorded",
+            format!("{} of those answered ({})", count(verdict.found), percent(verdict.found, verdict.answered)),
+        ),
+        (
+            "missing",
+            format!(
+                "{}, of which the ledger does not account for {}",
+                count(verdict.missing),
+                count(verdict.unaccounted)
+            ),
+        ),
         ("ledger", format!("dropped: {}", map(&verdict.dropped))),
         ("pairs", format!("{} wrong, {} proven by their ids", count(verdict.wrong_pairs), count(verdict.proven_pairs))),
-        ("bodies", format!(
-            "{} equal, {} wrong, {} not stored",
-            count(verdict.equal_bodies),
-            count(verdict.wrong_bodies),
-            count(verdict.unknown_bodies)
-        )),
+        (
+            "bodies",
+            format!(
+                "{} equal, {} wrong, {} not stored",
+                count(verdict.equal_bodies),
+                count(verdict.wrong_bodies),
+                count(verdict.unknown_bodies)
+            ),
+        ),
         ("begin", distance(&verdict.start_distance)),
         ("end", distance(&verdict.end_distance)),
     ];
     if wrong > 0 {
-        facts.push(("wrong", format!("{} requests, {} statuses", count(verdict.wrong_requests), count(verdict.wrong_statuses))));
+        facts.push((
+            "wrong",
+            format!("{} requests, {} statuses", count(verdict.wrong_requests), count(verdict.wrong_statuses)),
+        ));
     }
     if verdict.repeated > 0 {
         facts.push(("repeated", count(verdict.repeated)));
