@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::{self, JoinHandle},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -41,12 +41,20 @@ type Rows = Vec<(Done, u32)>;
 
 /// Takes rows from the threads of a run.
 #[derive(Clone)]
-pub struct Sender(crossbeam_channel::Sender<Rows>);
+pub struct Sender {
+    rows: crossbeam_channel::Sender<Rows>,
+    begin: Arc<OnceLock<u64>>,
+}
 
 impl Sender {
+    /// The run begins now: its times count from here.
+    pub(crate) fn begin(&self) {
+        self.begin.get_or_init(wall_ns);
+    }
+
     pub(crate) fn flush(&self, rows: &mut Rows) {
         // A writer that failed has left; its error is told at the end.
-        let _ = self.0.send(std::mem::replace(rows, Vec::with_capacity(BATCH)));
+        let _ = self.rows.send(std::mem::replace(rows, Vec::with_capacity(BATCH)));
     }
 }
 
@@ -65,12 +73,12 @@ impl Writer {
         let file = File::create(path).map_err(LoadError::file(path))?;
         let (sender, receiver) = bounded(QUEUE);
         let (plan, owned) = (Arc::clone(plan), path.to_owned());
-        // Times of a run count from its begin; it is about now.
-        let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let work = move || write(file, &owned, &receiver, &plan, run, begin);
+        let begin = Arc::new(OnceLock::new());
+        let begun = Arc::clone(&begin);
+        let work = move || write(file, &owned, &receiver, &plan, run, &begun);
         let thread = thread::Builder::new().name("truth".to_owned()).spawn(work);
         let thread = thread.map_err(LoadError::io("a thread cannot be started"))?;
-        Ok((Self { path: path.to_owned(), thread }, Sender(sender)))
+        Ok((Self { path: path.to_owned(), thread }, Sender { rows: sender, begin }))
     }
 
     /// Waits until all is written; all senders must be gone. Says how many rows there are.
@@ -81,6 +89,10 @@ impl Writer {
         let gone = || LoadError::Truth { path: self.path.clone(), why: "its writer panicked".to_owned() };
         self.thread.join().map_err(|_| gone())?
     }
+}
+
+fn wall_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
 fn schema() -> SchemaRef {
@@ -106,7 +118,14 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn write(file: File, path: &Path, rows: &Receiver<Rows>, plan: &Plan, run: u32, begin: u64) -> Result<u64, LoadError> {
+fn write(
+    file: File,
+    path: &Path,
+    rows: &Receiver<Rows>,
+    plan: &Plan,
+    run: u32,
+    begin: &OnceLock<u64>,
+) -> Result<u64, LoadError> {
     let failed = |why: &dyn std::fmt::Display| LoadError::Truth { path: path.to_owned(), why: why.to_string() };
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -119,7 +138,7 @@ fn write(file: File, path: &Path, rows: &Receiver<Rows>, plan: &Plan, run: u32, 
     let mut count = 0;
     for rows in rows {
         count += rows.len() as u64;
-        let batch = batch(&schema, &rows, plan, begin).map_err(|error| failed(&error))?;
+        let batch = batch(&schema, &rows, plan, *begin.get_or_init(wall_ns)).map_err(|error| failed(&error))?;
         writer.write(&batch).map_err(|error| failed(&error))?;
     }
     writer.close().map_err(|error| failed(&error))?;

@@ -188,29 +188,27 @@ impl Worker {
             let rooms = Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS));
             loop {
                 let Ok(room) = Arc::clone(&rooms).acquire_owned().await else { return };
-                tokio::select! {
-                    Ok((stream, _)) = plain.accept() => {
-                        let served = Rc::clone(&served);
-                        tokio::task::spawn_local(async move {
-                            // A client that goes away is no error of the origin's.
-                            let _ = serve_plain(stream, &served).await;
-                            drop(room);
-                        });
-                    }
-                    Ok((stream, _)) = accept(secure.as_ref()) => {
-                        let (served, acceptor) = (Rc::clone(&served), self.acceptor.clone());
-                        tokio::task::spawn_local(async move {
-                            let _ = serve_secure(stream, &acceptor, &served).await;
-                            drop(room);
-                        });
-                    }
-                    _ = ended.wait_for(|ended| *ended) => {
-                        served.flush_log();
-                        return;
-                    }
-                    else => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
+                let (accepted, is_secure) = tokio::select! {
+                    accepted = plain.accept() => (accepted, false),
+                    accepted = accept(secure.as_ref()) => (accepted, true),
+                    _ = ended.wait_for(|ended| *ended) => break,
+                };
+                let Ok((stream, _)) = accepted else {
+                    // No descriptor is left, say: somebody will end a connection.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    continue;
+                };
+                let (served, acceptor) = (Rc::clone(&served), self.acceptor.clone());
+                tokio::task::spawn_local(async move {
+                    // A client that goes away is no error of the origin's.
+                    let _ = match is_secure {
+                        false => serve_plain(stream, &served).await,
+                        true => serve_secure(stream, &acceptor, &served).await,
+                    };
+                    drop(room);
+                });
             }
+            served.flush_log();
         });
     }
 }

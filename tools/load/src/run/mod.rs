@@ -221,6 +221,9 @@ fn shared(
     truth: Option<Sender>,
     replay: Option<Schedule>,
 ) -> Shared {
+    if let Some(truth) = &truth {
+        truth.begin();
+    }
     Shared {
         left: options.requests.map(|requests| AtomicI64::new(i64::try_from(requests).unwrap_or(i64::MAX))),
         plan,

@@ -18,7 +18,10 @@ use weir_load::{
     certificates::Trust,
     plan::{Plan, Template, Way, scenario},
     replay::retarget,
-    run::{self, Arrivals, Options, Progress, report::Report},
+    run::{
+        self, Arrivals, Options, Progress,
+        report::{Report, Threshold},
+    },
     truth::Writer,
 };
 use weir_storage::{Home, RequestsQuery, Session};
@@ -86,12 +89,8 @@ pub(super) fn run(args: &RunArgs, home: impl Fn() -> Result<Home>, out: &mut Out
     if report.requests == report.failed && report.warm_up_requests == 0 {
         bail!("no request was answered: {}; look whether the server is there", reasons(&report));
     }
-    let crossed: Vec<&str> = args
-        .fail_if
-        .iter()
-        .filter(|threshold| threshold.is_crossed(&report))
-        .map(|threshold| threshold.as_str())
-        .collect();
+    let crossed: Vec<&str> =
+        args.fail_if.iter().filter(|threshold| threshold.is_crossed(&report)).map(Threshold::as_str).collect();
     for threshold in &crossed {
         eprintln!("failed: {threshold}");
     }
