@@ -162,9 +162,7 @@ impl Worker {
             self.is_over |= now >= self.send_until || self.shared.progress.stop.load(Ordering::Relaxed);
             self.pump(now);
             self.replay(now)?;
-            let is_idle =
-                self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|open| open.in_flight() == 0));
-            if self.is_over && is_idle {
+            if self.is_over && self.is_idle() {
                 break;
             }
             if now >= checked + CHECK {
@@ -210,6 +208,10 @@ impl Worker {
             truth.flush(&mut self.tally.rows);
         }
         Ok(self.tally)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.slots.iter().all(|slot| slot.connection.as_ref().is_none_or(|open| open.in_flight() == 0))
     }
 
     /// When to look again without an event.
