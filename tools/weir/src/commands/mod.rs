@@ -90,7 +90,7 @@ fn run(cli: Cli, out: &mut Out) -> Result<Outcome> {
         Command::Export(args) => export::run(&args, &home()?, out),
         Command::Ledger(args) => ledger::run(args.session.as_deref(), &home()?, out),
         Command::Ca(command) => ca::run(command, &home()?, out),
-        Command::Load(command) => load::run(&command, out),
+        Command::Load(command) => load::run(&command, || Ok(home()?), out),
         Command::Doctor => doctor::run(&home()?, out),
         Command::Completions { shell } => generate::completions(shell, out),
         Command::Man { dir } => generate::man(dir.as_deref(), out),

@@ -1,4 +1,4 @@
-//! `weir load …`: traffic to test with.
+//! `weir load synth`: capture files with known truth.
 
 use std::{
     fs::File,
@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use weir_load::synth::{Encoder, Spec, Spoil, capture};
 
-use super::Outcome;
 use crate::{
-    cli::load::{LoadCommand, SynthArgs},
+    cli::load::SynthArgs,
+    outcome::Outcome,
     output::{
         Out,
         units::{bytes, counted},
@@ -22,14 +22,8 @@ use crate::{
 /// Bytes gathered before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// Does what the command says.
-pub(super) fn run(command: &LoadCommand, out: &mut Out) -> Result<Outcome> {
-    match command {
-        LoadCommand::Synth(args) => synth(args, out),
-    }
-}
-
-fn synth(args: &SynthArgs, out: &mut Out) -> Result<Outcome> {
+/// Writes what the flags ask for.
+pub(super) fn run(args: &SynthArgs, out: &mut Out) -> Result<Outcome> {
     let connections = args.connections.unwrap_or(if args.size.is_some() { u64::MAX } else { 100 });
     let spec = Spec {
         seed: args.seed,
