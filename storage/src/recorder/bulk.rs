@@ -15,7 +15,7 @@ use arrow::{
 };
 use weir_engine::ledger::Layer;
 
-use super::{Shared, flush::Flush};
+use super::{Shared, flush::Flush, lock};
 use crate::{
     error::StorageError,
     home::Home,
@@ -95,7 +95,7 @@ impl Bulk {
         self.written = 0;
         for flush in flushes {
             let bodies = std::mem::take(&mut flush.bodies);
-            self.shared.counters.dropped(Layer::Bodies, error.drop_reason(), bodies);
+            lock(&self.shared.counters).dropped(Layer::Bodies, error.drop_reason(), bodies);
         }
         self.shared.forget_bodies.store(true, std::sync::atomic::Ordering::Relaxed);
     }
