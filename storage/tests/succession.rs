@@ -15,7 +15,9 @@ use weir_engine::{
     ledger::{Counters, Layer},
     pipeline::Ids,
 };
-use weir_storage::{Home, Recorder, RecorderOptions, RequestsQuery, Session, SessionEntry, SessionState, recorder::Next};
+use weir_storage::{
+    Home, Recorder, RecorderOptions, RequestsQuery, Session, SessionEntry, SessionState, recorder::Next,
+};
 
 const ROWS: u64 = 20_000;
 
@@ -45,7 +47,8 @@ fn each_exchange_is_in_one_session() {
     let pushing = std::thread::spawn(move || {
         let generator = Generator::new(false);
         for number in 1..=ROWS {
-            if let Some(batch) = outlet.push(weir_engine::record::Record::Exchange(Box::new(generator.exchange(number))))
+            if let Some(batch) =
+                outlet.push(weir_engine::record::Record::Exchange(Box::new(generator.exchange(number))))
             {
                 outlet.deliver_blocking(batch);
             }
