@@ -254,6 +254,34 @@ impl Counters {
         }
     }
 
+    /// Gives all that was counted to `to`, but of `Connections`, `Exchanges` and `Messages` only `seen` things and those
+    /// that were dropped before anybody took them: what is still under way stays here, for the session that comes next.
+    pub fn hand_over(&self, to: &Self, seen: [u64; Layer::ALL.len()], before: &[&str]) {
+        let take = |from: &Mutex<BTreeMap<Cow<'static, str>, u64>>| {
+            std::mem::take(&mut *from.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        for layer in Layer::ALL {
+            let (mine, theirs) = (&self.layers[layer as usize], &to.layers[layer as usize]);
+            let (dropped, noted) = (take(&mine.dropped), take(&mine.noted));
+            let count = match layer {
+                Layer::Connections | Layer::Exchanges | Layer::Messages => {
+                    let early = |(reason, count): (&Cow<'_, str>, &u64)| before.contains(&&**reason).then_some(*count);
+                    seen[layer as usize] + dropped.iter().filter_map(early).sum::<u64>()
+                }
+                _ => mine.seen.load(Relaxed),
+            };
+            mine.seen.fetch_sub(count, Relaxed);
+            theirs.seen.fetch_add(count, Relaxed);
+            theirs.kept.fetch_add(mine.kept.swap(0, Relaxed), Relaxed);
+            for (reason, count) in dropped {
+                to.dropped(layer, reason, count);
+            }
+            for (what, count) in noted {
+                to.noted(layer, what, count);
+            }
+        }
+    }
+
     /// Counts `count` things that were kept as deleted since.
     pub fn deleted(&self, layer: Layer, count: u64) {
         self.dropped(layer, DELETED, count);
@@ -307,6 +335,26 @@ mod tests {
         assert_eq!(json, r#"{"exchanges":{"seen":10,"kept":6,"dropped":{"filter:method":3,"queue_full":1}}}"#);
         assert_eq!(serde_json::from_str::<Ledger>(&json).expect("reads"), ledger);
         assert_eq!(ledger.lost_by_weir(), 1);
+    }
+
+    #[test]
+    fn a_session_takes_its_counts_with_it_and_leaves_what_is_under_way() {
+        let (counters, ended) = (Counters::default(), Counters::default());
+        counters.seen(Layer::Exchanges, 10);
+        counters.kept(Layer::Exchanges, 4);
+        counters.dropped(Layer::Exchanges, "filter:method", 1);
+        counters.dropped(Layer::Exchanges, "queue_full", 2);
+        counters.seen(Layer::Bodies, 3);
+        counters.kept(Layer::Bodies, 3);
+        let mut seen = [0; Layer::ALL.len()];
+        // One of those taken is not on disk yet.
+        seen[Layer::Exchanges as usize] = 6;
+        counters.hand_over(&ended, seen, &["queue_full"]);
+        ended.kept(Layer::Exchanges, 1);
+        assert!(ended.snapshot().balances(), "{:?}", ended.snapshot());
+        let left = counters.snapshot();
+        assert_eq!(left.layer(Layer::Exchanges).map(|tally| (tally.seen, tally.kept)), Some((2, 0)));
+        assert_eq!((left.lost(), left.layer(Layer::Bodies)), (0, None));
     }
 
     #[test]

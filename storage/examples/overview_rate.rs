@@ -1,7 +1,7 @@
 //! How long questions over a large session take: records synthetic exchanges once, then asks, and prints the best and
 //! the median of several times in milliseconds, as JSON lines.
 //!
-//! `cargo run --profile profiling --example overview_rate -- EXCHANGES HOME [TIMES]`
+//! `cargo run --profile profiling --workspace --example overview_rate -- EXCHANGES HOME [TIMES]`
 //!
 //! HOME is made when it is not there and used as it is when it is: `benches/overview_side_by_side.py` asks others the same.
 

@@ -1,7 +1,10 @@
 //! What recording costs: feeds synthetic exchanges with 600-byte bodies to a recorder and prints the
 //! CPU each thread took per exchange.
 //!
-//! `cargo run --profile profiling --example record_rate -- [EXCHANGES] [unique|same] [HOME]`
+//! `cargo run --profile profiling --workspace --example record_rate -- [EXCHANGES] [KIND] [HOME]`
+//!
+//! KIND: `same` (one body), `unique` (each another), `cookies` (each exchange sends three and sets one), `no-cookies` (the
+//! same, but they are not gathered).
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -9,6 +12,8 @@ mod support;
 use std::{fs, time::Instant};
 
 use support::{Generator, Rig};
+use weir_engine::record::Headers;
+use weir_storage::{Home, RecorderOptions};
 
 /// CPU nanoseconds of each thread of this process by name.
 fn threads() -> Vec<(String, u64)> {
@@ -30,14 +35,28 @@ fn resident_mib() -> u64 {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let count: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
-    let unique = arguments.next().is_some_and(|kind| kind == "unique");
+    let kind = arguments.next().unwrap_or_default();
     let folder = tempfile::tempdir().expect("temporary folder");
     let home = arguments.next().map_or_else(|| folder.path().join("home"), Into::into);
-    let generator = Generator::new(unique);
-    let mut rig = Rig::start(&home);
+    let generator = Generator::new(kind == "unique");
+    let mut options = RecorderOptions::new(Home::at(&home), "proxy");
+    options.cookies = kind != "no-cookies";
+    let mut rig = Rig::with(options);
+    let cookies = kind.ends_with("cookies").then(|| {
+        let sent = Headers::from_pairs([
+            ("Host", "api.example.com"),
+            ("Cookie", "session=0123456789abcdef; theme=dark; _ga=GA1.2.1234567890.1700000000"),
+        ]);
+        let set = "session=0123456789abcdef; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=3600";
+        (sent, Headers::from_pairs([("Content-Type", "application/json"), ("Set-Cookie", set)]))
+    });
     let begun = Instant::now();
     for number in 1..=count {
-        rig.push_exchange(generator.exchange(number));
+        let mut exchange = generator.exchange(number);
+        if let Some((sent, set)) = &cookies {
+            (exchange.request_headers, exchange.response_headers) = (sent.clone(), set.clone());
+        }
+        rig.push_exchange(exchange);
         if number % (count / 10).max(1) == 0 {
             println!("{number} exchanges, {} MiB resident", resident_mib());
         }

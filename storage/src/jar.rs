@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, io};
 use serde::{Deserialize, Serialize};
 use weir_engine::{
     cookie::{SameSite, SetCookie, SetFrom, domain_matches, parse_set_cookie, path_matches},
-    record::Url,
+    record::{Url, host::canonical},
 };
 
 use crate::{error::StorageError, files, home::Home, lock::FileLock, query::CookieRow, time::Timestamp};
@@ -254,7 +254,7 @@ impl Jar {
             jar.put(JarCookie {
                 name: name.to_owned(),
                 value: value.to_owned(),
-                domain: domain.trim_start_matches('.').to_ascii_lowercase(),
+                domain: canonical(domain.trim_start_matches('.')).into_owned(),
                 host_only: !subdomains.eq_ignore_ascii_case("TRUE"),
                 path: path.to_owned(),
                 expires: (seconds > 0).then(|| Timestamp(seconds.saturating_mul(1_000_000))),

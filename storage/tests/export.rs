@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use support::Rig;
 use weir_engine::record::{Body, Exchange, Flags, Headers, Message, MessageKind, Record, Url};
@@ -166,6 +166,69 @@ fn hostile_content_stays_content() {
     let requests = text("HttpFile-a").lines().filter(|line| line.starts_with("### ")).count();
     assert_eq!(requests, 8, "{}", text("HttpFile-a").chars().take(3000).collect::<String>());
     assert!(!text("HttpFile-a").contains("\n> {%") && !text("HttpFile-a").contains("\n< /etc"));
+}
+
+#[test]
+fn hostile_content_too_makes_the_same_bytes_twice_for_the_owner_alone() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let session = hostile(&folder.path().join("home"));
+    for format in FORMATS {
+        let takes_files = matches!(
+            format,
+            ExportFormat::Postman | ExportFormat::Postman3 | ExportFormat::Curl | ExportFormat::HttpFile
+        );
+        let once = |round: &str| {
+            let out = folder.path().join(format!("{format:?}-{round}"));
+            fs::create_dir(&out).expect("creates");
+            let report = run(&session, format, &out.join("export"), |options| {
+                options.with_secrets = true;
+                // In the same place both times: some formats write where the files are.
+                options.files = takes_files.then(|| folder.path().join(format!("{format:?}-files")));
+            });
+            let mut all = BTreeMap::new();
+            files(&out, &mut all);
+            for name in all.keys() {
+                let mode = fs::metadata(name).expect("there").permissions().mode() & 0o777;
+                assert_eq!(mode, 0o600, "{name}");
+            }
+            // Nothing but the export: no temporary file is left.
+            assert_eq!(fs::read_dir(&out).expect("lists").count(), 1, "{format:?}");
+            let prefix = out.to_string_lossy().into_owned();
+            let named = |(name, bytes): (String, Vec<u8>)| (name[prefix.len()..].to_owned(), bytes);
+            (all.into_iter().map(named).collect::<BTreeMap<_, _>>(), report.notes)
+        };
+        let (first, second) = (once("first"), once("second"));
+        assert!(first.0.keys().eq(second.0.keys()), "{format:?}");
+        for (name, bytes) in &first.0 {
+            assert!(bytes == &second.0[name], "{format:?}: {name} differs between two runs");
+        }
+        assert_eq!(first.1, second.1, "{format:?}");
+    }
+}
+
+#[test]
+fn an_export_that_fails_leaves_what_was_there() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let home = folder.path().join("home");
+    let session = hostile(&home);
+    let place = folder.path().join("old.json");
+    fs::write(&place, b"not a collection").expect("writes");
+    let mut options = ExportOptions::new(ExportFormat::Postman);
+    options.into = Some(place.clone());
+    let failed = export(&session, &RequestsQuery::default(), &options, Output::File(place.clone()));
+    assert!(failed.is_err());
+    assert_eq!(fs::read(&place).expect("reads"), b"not a collection");
+    // A place that cannot be written to.
+    for format in FORMATS {
+        let nowhere = folder.path().join("nowhere").join("export");
+        let output = if format.is_folder() { Output::Folder(nowhere) } else { Output::File(nowhere) };
+        assert!(
+            export(&session, &RequestsQuery::default(), &ExportOptions::new(format), output).is_err(),
+            "{format:?}"
+        );
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("lists").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left.len(), 2, "nothing but the home and the old file: {left:?}");
 }
 
 #[test]

@@ -24,6 +24,28 @@ pub fn available(what: &str) -> bool {
     is_there
 }
 
+/// Whether a package that not all stories need is there; says what is left out when not.
+#[must_use]
+pub fn has_package(package: &str, what: &str) -> bool {
+    let is_there = available(what) && Path::new(FOLDER).join("node_modules").join(package).is_dir();
+    if !is_there {
+        eprintln!("left out, {what}: {package} is missing; run: cd tests/node && npm ci");
+    }
+    is_there
+}
+
+/// A page that a browser shows from a HAR alone, and what it fetches there; see `from_har.js`.
+///
+/// # Errors
+/// When the browser or its driver fails.
+pub fn from_har(har: &Path, url: &str, asks: &[&str]) -> Result<Value> {
+    let mut command = process::command("node");
+    command.arg(Path::new(FOLDER).join("from_har.js")).arg(har).arg(url).args(asks);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// Reads a file with `validate.js`; what it found.
 ///
 /// # Errors

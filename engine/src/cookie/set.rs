@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{date, default_path, domain_matches, is_public_suffix};
-use crate::content::display_text;
+use crate::{content::display_text, record::host::canonical};
 
 /// Bytes of name and value together at most.
 const MOST_PAIR: usize = 4096;
@@ -159,7 +159,7 @@ impl SetCookie {
             match name.to_ascii_lowercase().as_str() {
                 "expires" => expires_us = date::parse(value).or(expires_us),
                 "max-age" => self.max_age_s = max_age(value).or(self.max_age_s),
-                "domain" => domain = lower(value.strip_prefix('.').unwrap_or(value)),
+                "domain" => domain = canonical(value.strip_prefix('.').unwrap_or(value)),
                 "path" if value.starts_with('/') => value.clone_into(&mut self.path),
                 "path" => default_path(from.path).clone_into(&mut self.path),
                 "secure" => self.secure = true,
@@ -222,14 +222,6 @@ fn trim(text: &str) -> &str {
 /// What is kept of a text that no browser would keep whole.
 fn clip(text: &str) -> String {
     text[..text.floor_char_boundary(2 * MOST_PAIR)].to_owned()
-}
-
-fn lower(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(text.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(text)
-    }
 }
 
 fn max_age(value: &str) -> Option<i64> {

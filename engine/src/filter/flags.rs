@@ -8,7 +8,7 @@ use super::{
     Column, Comparison, Expr, Field, FilterError, FilterSet, LikePattern, Literal, LiteralSet, RegexPattern, Rule,
     column::nearest,
 };
-use crate::record::{Source, media::Category};
+use crate::record::{Source, host::canonical, media::Category};
 
 /// The flags as given, each repeatable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -175,7 +175,7 @@ fn media_type(given: &[String]) -> Result<Expr, FilterError> {
 fn name(flag: &'static str, column: Column, given: &[String]) -> Result<Expr, FilterError> {
     let (mut exact, mut parts) = (Vec::new(), Vec::new());
     for value in values(flag, given)? {
-        let value = if column == Column::Domain { value.to_ascii_lowercase() } else { value.to_owned() };
+        let value = if column == Column::Domain { canonical(value).into_owned() } else { value.to_owned() };
         match value.strip_prefix('*') {
             Some(suffix) if suffix.len() > 1 && suffix.starts_with('.') && !suffix.contains('*') => {
                 let pattern = LikePattern::ending(suffix).map_err(|problem| refuse(flag, &value, problem))?;

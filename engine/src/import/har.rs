@@ -221,12 +221,12 @@ fn convert(entry: Entry) -> Option<Imported> {
         url,
         status,
         reason: Some(response.status_text).filter(|text| !text.is_empty()).map(ByteString::from),
-        error: status.is_none().then(|| browser_fault(&response.error)),
+        error: own_fault(&response.error).or_else(|| status.is_none().then(|| browser_fault(&response.error))),
         request_headers,
         response_headers,
         request_body: request_body(request.post_data, request.body_size),
         response_body: response_body(response.content, response.body_size),
-        timings: durations(entry.time, &timings),
+        timings: durations(entry.duration.unwrap_or(entry.time), &timings),
         flags,
         ..Exchange::default()
     };
@@ -263,6 +263,11 @@ fn protocol(request: &str, response: &str) -> Protocol {
         _ => None,
     };
     of(request).or_else(|| of(response)).unwrap_or_default()
+}
+
+/// Weir's own codes, in a HAR that it wrote.
+fn own_fault(error: &str) -> Option<Fault> {
+    Fault::ALL.iter().copied().find(|fault| fault.as_str() == error)
 }
 
 /// Chrome's `_error` names (`net::ERR_…`) in weir's codes.
@@ -362,10 +367,10 @@ fn message(message: WebSocketMessage) -> Message {
         10 => MessageKind::Pong,
         _ => MessageKind::Text,
     };
-    // Chrome writes binary messages in base64.
-    let payload = text_bytes(message.data, if kind == MessageKind::Binary { "base64" } else { "" });
+    // Chrome writes binary messages in base64; so does weir all that are no text.
+    let payload = text_bytes(message.data, if kind == MessageKind::Text { "" } else { "base64" });
     Message {
-        at_us: (message.time * 1e6) as i64,
+        at_us: (message.time * 1e6).round() as i64,
         direction: if message.direction == "send" { Direction::Sent } else { Direction::Received },
         kind,
         size: payload.len() as u64,

@@ -27,6 +27,9 @@ pub(super) struct Entry {
     pub(super) server_ip_address: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) connection: String,
+    /// Weir's own: where `time` holds more than the exchange itself.
+    #[serde(rename = "_duration")]
+    pub(super) duration: Option<f64>,
     #[serde(rename = "_webSocketMessages", deserialize_with = "or_default")]
     pub(super) web_socket_messages: Vec<WebSocketMessage>,
 }

@@ -17,6 +17,9 @@ const BATCH_RECORDS: usize = 256;
 /// Bytes of buffers in a batch at most (it may pass this by one record).
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Reasons of what never came into the queue.
+pub const BEFORE_THE_QUEUE: [&str; 2] = ["queue_full", "recorder_stopped"];
+
 /// What to do when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
@@ -129,7 +132,9 @@ impl Delivery {
     }
 }
 
-fn layer_of(record: &Record) -> Layer {
+/// The layer that a record is counted in.
+#[must_use]
+pub const fn layer_of(record: &Record) -> Layer {
     match record {
         Record::Exchange(_) => Layer::Exchanges,
         Record::Connection(_) => Layer::Connections,

@@ -33,6 +33,8 @@ struct Shared {
     drained: Event,
     senders: AtomicUsize,
     closed: AtomicBool,
+    /// Whether the receiver is to stop waiting once.
+    interrupted: AtomicBool,
 }
 
 /// A queue of at most `capacity` batches.
@@ -44,6 +46,7 @@ pub fn queue(capacity: usize) -> (Sender, Receiver) {
         drained: Event::new(),
         senders: AtomicUsize::new(1),
         closed: AtomicBool::new(false),
+        interrupted: AtomicBool::new(false),
     });
     (Sender { shared: Arc::clone(&shared) }, Receiver { shared })
 }
@@ -159,6 +162,20 @@ pub enum Received {
     Ended,
 }
 
+/// Ends a wait of the receiver; no sender, so the queue can end while there is one.
+#[derive(Debug, Clone)]
+pub struct Interrupter {
+    shared: Arc<Shared>,
+}
+
+impl Interrupter {
+    /// Lets the wait under way (or the next one) end as if its time were over.
+    pub fn interrupt(&self) {
+        self.shared.interrupted.store(true, Ordering::Release);
+        self.shared.filled.notify(usize::MAX);
+    }
+}
+
 /// The end that batches come out at.
 #[derive(Debug)]
 pub struct Receiver {
@@ -166,6 +183,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// What ends a wait for a batch from another thread.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter { shared: Arc::clone(&self.shared) }
+    }
+
     /// The next batch, when one waits.
     #[must_use]
     pub fn try_recv(&self) -> Option<Batch> {
@@ -190,6 +213,9 @@ impl Receiver {
             }
             if ended {
                 return Received::Ended;
+            }
+            if self.shared.interrupted.swap(false, Ordering::AcqRel) {
+                return Received::TimedOut;
             }
             if filled.wait_deadline(deadline).is_none() {
                 return self.try_recv().map_or(Received::TimedOut, Received::Batch);
@@ -230,6 +256,16 @@ mod tests {
         assert!(matches!(receiver.recv_timeout(Duration::ZERO), Received::TimedOut));
         drop(sender);
         assert!(matches!(receiver.recv_timeout(Duration::from_secs(60)), Received::Ended));
+    }
+
+    #[test]
+    fn a_wait_can_be_ended_from_outside() {
+        let (sender, receiver) = queue(1);
+        let interrupter = receiver.interrupter();
+        let waiting = std::thread::spawn(move || receiver.recv_timeout(Duration::from_secs(600)));
+        interrupter.interrupt();
+        assert!(matches!(waiting.join().expect("no panic"), Received::TimedOut));
+        drop(sender);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod fault;
 pub mod headers;
+pub mod host;
 pub mod media;
 pub mod message;
 pub mod url;

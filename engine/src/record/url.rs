@@ -3,9 +3,11 @@
 //! In: what stood in a request line, or the parts a connection knows (scheme, authority, target).
 //! Out: the columns `url`, `scheme`, `domain`, `port`, `path`, `query`.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use bytestring::ByteString;
+
+use super::host::canonical;
 
 /// A URL as requested, with its parts found once.
 #[derive(Debug, Clone, Default)]
@@ -190,8 +192,8 @@ pub fn split_host_port(authority: &str) -> Option<(&str, Option<u16>)> {
 
 /// The domain that is `host`, which stands at `start` in the text.
 fn lower(host: &str, start: usize) -> Domain {
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Domain::Lowered(host.to_ascii_lowercase().into());
+    if let Cow::Owned(changed) = canonical(host) {
+        return Domain::Lowered(changed.into());
     }
     let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Domain::Within(narrow(start)..narrow(start + host.len()))
@@ -213,6 +215,7 @@ mod tests {
         assert_eq!(url.as_str(), "http://Example.COM:8080/a/b?c=d&e");
         assert_eq!(parts(&parse("https://a").expect("parses")), ("https", "a", 443, "/", ""));
         assert_eq!(parts(&parse("http://a?x#y").expect("parses")), ("http", "a", 80, "/", "x"));
+        assert_eq!(parse("http://B\u{fc}CHER.example/").expect("parses").domain(), "xn--bcher-kva.example");
         assert_eq!(parts(&parse("http://u:p@[::1]:81/").expect("parses")), ("http", "::1", 81, "/", ""));
         for bad in ["a/b", "ftp://a/", "http:///x", "http://a:99999/", "http://a:b/", "http://[::1/"] {
             assert!(parse(bad).is_none(), "{bad}");

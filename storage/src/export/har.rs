@@ -60,6 +60,9 @@ struct Entry<'a> {
     #[serde(rename = "serverIPAddress", skip_serializing_if = "String::is_empty")]
     server_ip_address: String,
     connection: String,
+    /// Where the phases take longer than the exchange: its connection was made before it.
+    #[serde(rename = "_duration", skip_serializing_if = "Option::is_none")]
+    duration: Option<f64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     comment: String,
     #[serde(rename = "_resourceType", skip_serializing_if = "Option::is_none")]
@@ -280,9 +283,11 @@ fn message(row: &MessageRow) -> Value {
         _ => 1,
     };
     let payload = row.payload.as_deref().unwrap_or_default();
-    let data = match std::str::from_utf8(payload) {
-        Ok(text) if opcode != 2 => text.to_owned(),
-        _ => STANDARD.encode(payload),
+    // Text that is none goes as what it is.
+    let (opcode, data) = match (opcode, std::str::from_utf8(payload)) {
+        (1, Ok(text)) => (1, text.to_owned()),
+        (1, Err(_)) => (2, STANDARD.encode(payload)),
+        (opcode, _) => (opcode, STANDARD.encode(payload)),
     };
     let direction = if row.direction == "sent" { "send" } else { "receive" };
     json!({"type": direction, "time": row.at.as_micros() as f64 / 1e6, "opcode": opcode, "data": data})
@@ -335,6 +340,7 @@ impl Format for Har {
             timings,
             server_ip_address: server.map(|server| server.ip().to_string()).unwrap_or_default(),
             connection: row.connection.to_string(),
+            duration: row.duration_us.map(milliseconds).filter(|duration| *duration != time),
             comment: comment(&item),
             resource_type: is_websocket.then_some("websocket"),
             web_socket_messages: is_websocket.then(|| item.messages.iter().map(message).collect()),

@@ -29,17 +29,13 @@ pub(crate) fn chosen(source: &mut Source, filter: &Expr) -> Result<(Ids, Deleted
                         .ok_or_else(|| ArrowError::SchemaError(format!("column {name} is not of numbers")))
                 };
                 let (id, sent, received) = (numbers("id")?, numbers("request_size")?, numbers("response_size")?);
-                let mut add = |row: usize| {
+                found.for_each_row(|row| {
                     ids.push(id.value(row));
                     deleted.exchanges += 1;
                     deleted.request_bytes += sent.value(row);
                     deleted.response_bytes += received.value(row);
-                };
-                match found.mask {
-                    Some(mask) => mask.set_indices().for_each(&mut add),
-                    None => (0..found.batch.num_rows()).for_each(&mut add),
-                }
-                Ok(())
+                    Ok(())
+                })
             })
             .map_err(|error| part.error(error))
         })

@@ -274,7 +274,7 @@ pub(crate) fn header_names(source: &mut Source, filter: Option<&Expr>) -> Result
                 for (column, names) in [("request_headers", &mut *requests), ("response_headers", &mut *responses)] {
                     let Some(column) = found.batch.column_by_name(column) else { continue };
                     let (offsets, texts, _) = header_columns(column)?;
-                    let mut add = |row: usize| {
+                    found.for_each_row(|row| {
                         for line in offsets[row] as usize..offsets[row + 1] as usize {
                             let name = texts.value(line);
                             // Most names come in the same case again and again.
@@ -282,11 +282,8 @@ pub(crate) fn header_names(source: &mut Source, filter: Option<&Expr>) -> Result
                                 names.insert(name.to_ascii_lowercase());
                             }
                         }
-                    };
-                    match found.mask {
-                        Some(mask) => mask.set_indices().for_each(&mut add),
-                        None => (0..found.batch.num_rows()).for_each(&mut add),
-                    }
+                        Ok(())
+                    })?;
                 }
                 Ok(())
             })

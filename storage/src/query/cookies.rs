@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_engine::cookie::domain_matches;
+use weir_engine::{cookie::domain_matches, record::host::canonical};
 
 use super::{file::guarded, lookup::Listing, rows::SeenCookie, scan::read, source::Source};
 use crate::{
@@ -35,7 +35,7 @@ impl CookieQuery {
     fn takes(&self, cookie: &CookieRow) -> bool {
         let holds = |text: &str, part: &str| text.to_lowercase().contains(part);
         self.domain.as_deref().is_none_or(|domain| {
-            let domain = domain.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase();
+            let domain = canonical(domain.trim_start_matches("*.").trim_start_matches('.'));
             domain_matches(&cookie.domain, &domain)
         }) && self.name.as_deref().is_none_or(|name| cookie.name == name)
             && (self.refused || cookie.refused.is_none())

@@ -141,7 +141,7 @@ fn from_exchanges(source: &Source) -> Result<Devices, PartError> {
             let received = column("response_size")?.as_primitive_opt::<UInt64Type>().ok_or_else(mismatch)?;
             // By word first: a row costs no look-up by text.
             let mut by_word = vec![DeviceRow::default(); values.len()];
-            let mut add = |row: usize| {
+            found.for_each_row(|row| {
                 if let Some(word) = words.key(row) {
                     let device = &mut by_word[word];
                     device.exchanges += 1;
@@ -149,11 +149,8 @@ fn from_exchanges(source: &Source) -> Result<Devices, PartError> {
                     device.response_bytes += received.value(row);
                     device.saw(Timestamp(started.value(row)));
                 }
-            };
-            match found.mask {
-                Some(mask) => mask.set_indices().for_each(&mut add),
-                None => (0..found.batch.num_rows()).for_each(&mut add),
-            }
+                Ok(())
+            })?;
             for (word, counted) in by_word.into_iter().enumerate().filter(|(_, row)| row.exchanges > 0) {
                 device(devices, values.value(word)).merge(&counted);
             }

@@ -253,6 +253,21 @@ pub(crate) struct Matches<'a> {
     pub(crate) numbers: Numbers<'a>,
 }
 
+impl Matches<'_> {
+    /// Hands over the place in the batch of each row that meets the condition.
+    pub(crate) fn for_each_row(&self, each: impl FnMut(usize) -> Result<(), ArrowError>) -> Result<(), ArrowError> {
+        match self.mask {
+            Some(mask) => mask.set_indices().try_for_each(each),
+            None => (0..self.batch.num_rows()).try_for_each(each),
+        }
+    }
+
+    /// How many rows meet it.
+    pub(crate) fn count(&self) -> usize {
+        self.mask.map_or(self.batch.num_rows(), BooleanBuffer::count_set_bits)
+    }
+}
+
 /// Numbers in the row group of the rows of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Numbers<'a> {

@@ -89,20 +89,16 @@ fn count(source: &Source, condition: &Condition, sort: Sort, numbers: bool) -> R
             condition,
             if numbers || condition.reads_nothing() { &columns } else { EMPTY },
             |found| {
-                rows += found.mask.map_or(found.batch.num_rows(), arrow::buffer::BooleanBuffer::count_set_bits) as u64;
+                rows += found.count() as u64;
                 if numbers {
                     let column = found
                         .batch
                         .column_by_name(sort.column.name())
                         .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
-                    let mut add = |row: usize| -> Result<(), ArrowError> {
+                    found.for_each_row(|row| {
                         counted.histogram[bucket_of(column, row, sort)? as usize] += 1;
                         Ok(())
-                    };
-                    match found.mask {
-                        Some(mask) => mask.set_indices().try_for_each(&mut add)?,
-                        None => (0..found.batch.num_rows()).try_for_each(&mut add)?,
-                    }
+                    })?;
                 }
                 Ok(())
             },

@@ -135,14 +135,10 @@ pub(crate) fn top(
                 .batch
                 .column_by_name(sort.column.name())
                 .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
-            let mut offer = |row: usize| {
+            found.for_each_row(|row| {
                 let place = Place { part: unit.part, group: unit.group, row: found.numbers.get(row) };
                 pass.offer(heap, column, row, place)
-            };
-            match found.mask {
-                Some(mask) => mask.set_indices().try_for_each(&mut offer),
-                None => (0..found.batch.num_rows()).try_for_each(&mut offer),
-            }
+            })
         })
         .map_err(|error| part.error(error))
     })?;

@@ -22,7 +22,7 @@ use arrow::{
 use crossbeam_channel::Sender;
 use weir_engine::ledger::Layer;
 
-use super::{Shared, flush::Flush};
+use super::{Shared, flush::Flush, lock};
 use crate::{
     error::StorageError,
     files,
@@ -267,7 +267,7 @@ impl Bulk {
 
     /// Rows of a table are on disk; of exchanges all of the round.
     fn kept(&self, table: Table, rows: u64) {
-        let counters = &self.shared.counters;
+        let counters = lock(&self.shared.counters);
         match table {
             Table::Exchanges => {
                 counters.kept(Layer::Exchanges, self.round.exchanges);
@@ -282,8 +282,8 @@ impl Bulk {
 
     fn lose(&self, table: Table, rows: u64, error: &StorageError) {
         match table {
-            Table::Messages => self.shared.counters.dropped(Layer::Messages, error.drop_reason(), rows),
-            Table::Connections => self.shared.counters.dropped(Layer::Connections, error.drop_reason(), rows),
+            Table::Messages => lock(&self.shared.counters).dropped(Layer::Messages, error.drop_reason(), rows),
+            Table::Connections => lock(&self.shared.counters).dropped(Layer::Connections, error.drop_reason(), rows),
             Table::Exchanges | Table::Bodies | Table::Cookies => {}
         }
         self.shared.fail(error);
@@ -294,8 +294,8 @@ impl Bulk {
         self.exchanges.take();
         self.held.retain(|(table, _)| *table != Table::Exchanges);
         let round = std::mem::take(&mut self.round);
-        self.shared.counters.dropped(Layer::Exchanges, error.drop_reason(), round.exchanges);
-        self.shared.counters.dropped(Layer::Bodies, error.drop_reason(), round.safe_bodies + round.bodies);
+        lock(&self.shared.counters).dropped(Layer::Exchanges, error.drop_reason(), round.exchanges);
+        lock(&self.shared.counters).dropped(Layer::Bodies, error.drop_reason(), round.safe_bodies + round.bodies);
         self.shared.fail(error);
     }
 
@@ -305,7 +305,7 @@ impl Bulk {
             growing.take();
         }
         let lost = std::mem::take(&mut self.round.bodies);
-        self.shared.counters.dropped(Layer::Bodies, error.drop_reason(), lost);
+        lock(&self.shared.counters).dropped(Layer::Bodies, error.drop_reason(), lost);
         self.shared.forget_bodies.store(true, Relaxed);
         self.shared.fail(error);
     }

@@ -16,7 +16,7 @@ use crossbeam_channel::Sender;
 use weir_engine::{
     filter::FilterSet,
     ledger::{Counters, Layer},
-    pipeline::{Batch, Ids, Receiver, queue::Received},
+    pipeline::{Batch, Ids, Receiver, outlet::layer_of, queue::Received},
     record::{Body, BodyHash, BodyState, Connection, Content, Exchange, Fault, Headers, Message, Record},
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Intake {
     gathers_cookies: bool,
     /// Exchanges taken in this session.
     taken: u64,
+    /// Records taken out of the queue, by layer.
+    seen: [u64; Layer::ALL.len()],
     /// Since when nothing is recorded, microseconds since the Unix epoch.
     paused_since_us: Option<i64>,
     /// Pauses that ended lately.
@@ -73,6 +75,26 @@ pub(super) struct Intake {
     rejected: Vec<u64>,
     /// Exchanges left out whose messages are left out too.
     without_messages: Rejected,
+}
+
+/// What an intake works on, and what it must know of what came before.
+pub(super) struct Work {
+    pub(super) receiver: Receiver,
+    pub(super) without_messages: Rejected,
+}
+
+impl Work {
+    /// The beginning.
+    pub(super) fn new(receiver: Receiver) -> Self {
+        Self { receiver, without_messages: Rejected::default() }
+    }
+}
+
+/// What an intake leaves to the next session's.
+pub(super) struct HandedOver {
+    pub(super) work: Work,
+    /// Records it took, by layer.
+    pub(super) seen: [u64; Layer::ALL.len()],
 }
 
 /// Everything about bodies that does not need the rest of the intake.
@@ -123,6 +145,7 @@ impl Intake {
             labels: LabelsByAddress::default(),
             gathers_cookies: true,
             taken: 0,
+            seen: [0; Layer::ALL.len()],
             paused_since_us: None,
             pauses: VecDeque::new(),
             settings_version: None,
@@ -139,8 +162,9 @@ impl Intake {
         }
     }
 
-    /// Takes batches until every outlet is gone.
-    pub(super) fn run(mut self, receiver: &Receiver) {
+    /// Takes batches until every outlet is gone, or until the receiver is asked for: then it is given back.
+    pub(super) fn run(mut self, Work { receiver, without_messages }: Work) -> Option<HandedOver> {
+        self.without_messages = without_messages;
         let mut deadline = Instant::now() + self.flush_interval;
         loop {
             let ended = match receiver.recv_deadline(deadline) {
@@ -151,15 +175,20 @@ impl Intake {
                 Received::TimedOut => false,
                 Received::Ended => true,
             };
+            let asked = self.shared.hand_over.load(Relaxed);
             if ended && let Some(order) = &mut self.order {
                 order.end(&mut self.exchanges);
             }
-            if ended || self.byte_len() >= self.flush_bytes || Instant::now() >= deadline {
+            if ended || asked || self.byte_len() >= self.flush_bytes || Instant::now() >= deadline {
                 self.flush();
                 deadline = Instant::now() + self.flush_interval;
             }
             if ended {
-                return;
+                return None;
+            }
+            if asked {
+                let work = Work { receiver, without_messages: self.without_messages };
+                return Some(HandedOver { work, seen: self.seen });
             }
         }
     }
@@ -176,6 +205,7 @@ impl Intake {
     fn take(&mut self, batch: Batch) {
         self.read_settings();
         for record in batch.records {
+            self.seen[layer_of(&record) as usize] += 1;
             match record {
                 Record::Exchange(exchange) => self.take_exchange(exchange),
                 Record::Connection(connection) => self.take_connection(connection),
@@ -276,7 +306,7 @@ impl Intake {
             connection.device = self.label(client);
         }
         if self.is_paused_at(ended_us(connection.opened_us, connection.duration_us)) {
-            self.shared.counters.dropped(Layer::Connections, "policy:paused", 1);
+            lock(&self.shared.counters).dropped(Layer::Connections, "policy:paused", 1);
         } else {
             self.connections.push(&connection);
         }
@@ -289,14 +319,14 @@ impl Intake {
         }
         let paused = self.is_paused_at(message.at_us).then_some(Rejection::Paused);
         match paused.or_else(|| self.without_messages.get(message.exchange)) {
-            Some(why) => self.shared.counters.dropped(Layer::Messages, why.reason(), 1),
+            Some(why) => lock(&self.shared.counters).dropped(Layer::Messages, why.reason(), 1),
             None => self.messages.push(&message),
         }
     }
 
     /// Passes the counts of a batch on, so that the ledger is touched once a batch.
     fn count(&mut self) {
-        let counters = &self.shared.counters;
+        let counters = lock(&self.shared.counters);
         let rules = self.filters.rules.len();
         for (place, count) in self.rejected.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
             match self.filters.rules.get(place) {
@@ -312,7 +342,7 @@ impl Intake {
         if full {
             self.shared.is_full.store(true, Relaxed);
         }
-        self.bodies.count(counters);
+        self.bodies.count(&counters);
     }
 
     fn flush(&mut self) {

@@ -22,6 +22,7 @@ mod flush;
 mod intake;
 mod order;
 mod rejected;
+mod succession;
 mod tail;
 mod writer;
 
@@ -39,10 +40,13 @@ use std::{
 use weir_engine::{
     filter::{Expr, FilterSet},
     ledger::{Counters, Layer},
-    pipeline::{Ids, Receiver},
+    pipeline::{Ids, Receiver, queue::Interrupter},
 };
 
-pub use self::tail::{Seen, Tail};
+pub use self::{
+    succession::{Ending, Next},
+    tail::{Seen, Tail},
+};
 pub use crate::compaction::MergePolicy;
 use crate::{
     catalogue::{Catalogue, check_name},
@@ -144,7 +148,10 @@ pub struct RecorderStatus {
 struct Shared {
     id: SessionId,
     catalogue: Catalogue,
-    counters: Arc<Counters>,
+    /// Those that the outlets count with; its own once the next session has begun.
+    counters: Mutex<Arc<Counters>>,
+    /// Whether the receiver is asked for, for the next session.
+    hand_over: AtomicBool,
     settings: Mutex<Settings>,
     /// Goes up with each change of the settings.
     settings_version: AtomicU64,
@@ -195,9 +202,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Recorder {
     shared: Arc<Shared>,
-    intake: JoinHandle<()>,
+    options: RecorderOptions,
+    ids: Arc<Ids>,
+    /// Ends a wait of the intake.
+    interrupter: Option<Interrupter>,
+    intake: JoinHandle<Option<intake::HandedOver>>,
     writer: JoinHandle<Result<SessionEntry, StorageError>>,
 }
+
+/// Where an intake gets its work from: it waits until then.
+type Start = crossbeam_channel::Sender<intake::Work>;
 
 impl Recorder {
     /// Begins a session and records what comes out of `receiver` until every outlet is gone.
@@ -210,29 +224,36 @@ impl Recorder {
         counters: Arc<Counters>,
         ids: Arc<Ids>,
     ) -> Result<Self, StorageError> {
-        let RecorderOptions {
-            home,
-            name,
-            source,
-            filters,
-            cookies,
-            limits,
-            labels,
-            flush_interval,
-            flush_bytes,
-            pending_bytes,
-            merge,
-            bulk,
-        } = options;
-        let mut entry = SessionEntry::new("", source);
-        entry.name = match name {
+        let settings = Settings {
+            filters: Arc::new(options.filters.clone()),
+            cookies: options.cookies,
+            labels: Arc::clone(&options.labels),
+            paused_since: None,
+            paused_us: 0,
+            pauses: VecDeque::new(),
+        };
+        let (mut recorder, start) = Self::prepare(options, settings, counters, ids)?;
+        recorder.begin(&start, intake::Work::new(receiver));
+        Ok(recorder)
+    }
+
+    /// A session with its threads, which wait for work.
+    fn prepare(
+        options: RecorderOptions,
+        settings: Settings,
+        counters: Arc<Counters>,
+        ids: Arc<Ids>,
+    ) -> Result<(Self, Start), StorageError> {
+        let home = options.home.clone();
+        let mut entry = SessionEntry::new("", options.source.clone());
+        entry.name = match &options.name {
             Some(name) => {
-                check_name(&name)?;
-                name
+                check_name(name)?;
+                name.clone()
             }
             None => default_name(&entry.source, entry.started),
         };
-        entry.filters = filters.to_expr().map(|expr| expr.to_string());
+        entry.filters = settings.filters.to_expr().map(|expr| expr.to_string());
         home.create()?;
         let id = entry.id;
         let catalogue = Catalogue::open(&home);
@@ -244,15 +265,9 @@ impl Recorder {
         let shared = Arc::new(Shared {
             id,
             catalogue,
-            counters,
-            settings: Mutex::new(Settings {
-                filters: Arc::new(filters),
-                cookies,
-                labels,
-                paused_since: None,
-                paused_us: 0,
-                pauses: VecDeque::new(),
-            }),
+            counters: Mutex::new(counters),
+            hand_over: AtomicBool::new(false),
+            settings: Mutex::new(settings),
             settings_version: AtomicU64::new(0),
             exchanges: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
@@ -262,7 +277,7 @@ impl Recorder {
             deleted_request_bytes: AtomicU64::new(0),
             deleted_response_bytes: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
-            limits,
+            limits: options.limits,
             is_full: AtomicBool::new(false),
             watchers: tail::Watchers::default(),
             forget_bodies: AtomicBool::new(false),
@@ -270,20 +285,31 @@ impl Recorder {
         });
         let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
         let (flushes, to_write) = crossbeam_channel::bounded(1);
-        let bulk = bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
+        let (flush_interval, flush_bytes) = (options.flush_interval, options.flush_bytes);
+        let bulk = options.bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
         let in_order = bulk.is_some();
+        let (pending_bytes, merge) = (options.pending_bytes, options.merge);
         let writer =
             writer::Writer::new(home, Arc::clone(&shared), session_lock, flush_interval, pending_bytes, merge, bulk);
         let writer = thread::Builder::new()
             .name("weir-writer".into())
             .spawn(move || writer.run(&to_write))
             .map_err(spawn_failed)?;
-        let intake = intake::Intake::new(Arc::clone(&shared), ids, flushes, flush_interval, flush_bytes, in_order);
+        let intake =
+            intake::Intake::new(Arc::clone(&shared), Arc::clone(&ids), flushes, flush_interval, flush_bytes, in_order);
+        let (start, work) = crossbeam_channel::bounded(1);
         let intake = thread::Builder::new()
             .name("weir-recorder".into())
-            .spawn(move || intake.run(&receiver))
+            .spawn(move || work.recv().ok().and_then(|work| intake.run(work)))
             .map_err(spawn_failed)?;
-        Ok(Self { shared, intake, writer })
+        Ok((Self { shared, options, ids, interrupter: None, intake, writer }, start))
+    }
+
+    /// Lets the intake begin.
+    fn begin(&mut self, start: &Start, work: intake::Work) {
+        self.interrupter = Some(work.receiver.interrupter());
+        // The intake waits for it; a thread that died is told of by `finish`.
+        let _ = start.send(work);
     }
 
     /// The session's id.
@@ -379,7 +405,7 @@ impl Recorder {
     pub fn delete_requests(&self, filter: &Expr) -> Result<Deleted, StorageError> {
         let deleted = self.session()?.bury_requests(filter)?;
         let shared = &self.shared;
-        shared.counters.deleted(Layer::Exchanges, deleted.exchanges);
+        lock(&shared.counters).deleted(Layer::Exchanges, deleted.exchanges);
         shared.exchanges.fetch_sub(deleted.exchanges.min(shared.exchanges.load(Relaxed)), Relaxed);
         shared.deleted_exchanges.fetch_add(deleted.exchanges, Relaxed);
         shared.deleted_request_bytes.fetch_add(deleted.request_bytes, Relaxed);

@@ -158,7 +158,7 @@ impl Writer {
             self.shared.stored_bytes.fetch_add(bytes, Relaxed);
             self.next[table as usize] += 1;
             let (_, batch) = flush.batches.remove(0);
-            flush.count_kept(table, rows, &self.shared.counters);
+            flush.count_kept(table, rows, &lock(&self.shared.counters));
             if table == Table::Exchanges {
                 self.shared.flushed.fetch_add(rows, Relaxed);
                 self.request_bytes += flush.request_bytes;
@@ -178,7 +178,7 @@ impl Writer {
     }
 
     fn drop_flush(&self, flush: &Flush, reason: &'static str) {
-        flush.count_dropped(reason, &self.shared.counters);
+        flush.count_dropped(reason, &lock(&self.shared.counters));
         self.shared.forget_bodies.store(true, Relaxed);
     }
 
@@ -214,7 +214,7 @@ impl Writer {
             entry.request_bytes = less(self.request_bytes, &shared.deleted_request_bytes);
             entry.response_bytes = less(self.response_bytes, &shared.deleted_response_bytes);
             entry.paused_us = settings.paused_us();
-            entry.ledger = self.shared.counters.snapshot();
+            entry.ledger = lock(&self.shared.counters).snapshot();
             entry.last_error = last_error;
         })
     }
@@ -222,7 +222,7 @@ impl Writer {
     fn close(self) -> Result<SessionEntry, StorageError> {
         let merged = compaction::finish(&self.home, &self.shared.id, self.merge);
         match &merged {
-            Ok(messages) => self.shared.counters.deleted(Layer::Messages, *messages),
+            Ok(messages) => lock(&self.shared.counters).deleted(Layer::Messages, *messages),
             Err(error) => self.fail(error),
         }
         self.store_entry()?;

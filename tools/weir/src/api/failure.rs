@@ -8,7 +8,8 @@ use axum::{
 use serde_json::json;
 use weir_storage::StorageError;
 
-use super::guard::Refusal;
+use super::{guard::Refusal, steer::Refused};
+use crate::outcome::Usage;
 
 /// An answer that says what went wrong: `{"error":{"code":…,"message":…}}`.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ impl From<anyhow::Error> for Failure {
                 | StorageError::Ambiguous { .. }
                 | StorageError::Jar(_),
             ) => (StatusCode::BAD_REQUEST, "bad_request"),
+            _ if error.is::<Usage>() => (StatusCode::BAD_REQUEST, "bad_request"),
+            _ if error.is::<Refused>() => (StatusCode::CONFLICT, "refused"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         };
         Self { status, code, message: format!("{error:#}") }

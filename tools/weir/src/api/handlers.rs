@@ -14,12 +14,14 @@ use weir_engine::{
     filter::{Expr, FilterSet},
     record::Url,
 };
-use weir_storage::{Catalogue, CookieQuery, Deleted, Jar, Labels, Session, SessionEntry, Timestamp, with_ids};
+use weir_storage::{
+    Catalogue, CookieQuery, Deleted, Jar, Labels, Session, SessionEntry, SessionId, Timestamp, with_ids,
+};
 
 use super::{
     failure::Failure,
     server::Api,
-    steer::{Recording, RecordingChange, Status},
+    steer::{NextSession, Recording, RecordingChange, Status},
 };
 
 /// What a handler answers with.
@@ -108,6 +110,8 @@ pub(super) struct DeleteRequests {
     ids: Vec<u64>,
     #[serde(default)]
     rules: FilterSet,
+    #[serde(default)]
+    session: Option<String>,
 }
 
 /// `POST /api/v1/requests/delete`
@@ -117,7 +121,22 @@ pub(super) async fn delete_requests(State(api): State<Api>, Json(which): Json<De
         return Err(Failure::bad_request("say which requests: ids, rules, or both"));
     }
     let filter = Expr::all(parts);
-    blocking(api, move |api| Ok(Json(api.capture.delete_requests(&filter)?))).await
+    blocking(api, move |api| {
+        let id = id_of(api, which.session.as_deref())?;
+        Ok(Json(match api.capture.delete_requests(&id, &filter)? {
+            Some(deleted) => deleted,
+            None => Catalogue::open(api.capture.home()).delete_requests(&id, &filter)?,
+        }))
+    })
+    .await
+}
+
+/// The session that is meant; that of the capture unless said.
+pub(super) fn id_of(api: &Api, selector: Option<&str>) -> anyhow::Result<SessionId> {
+    match selector {
+        None => Ok(api.capture.entry()?.id),
+        Some(selector) => Ok(Catalogue::open(api.capture.home()).find(Some(selector))?.id),
+    }
 }
 
 /// Which cookies to delete.
@@ -132,16 +151,25 @@ pub(super) struct DeleteCookies {
     search: Option<String>,
     #[serde(default)]
     all: bool,
+    #[serde(default)]
+    session: Option<String>,
 }
 
 /// `POST /api/v1/cookies/delete`
 pub(super) async fn delete_cookies(State(api): State<Api>, Json(which): Json<DeleteCookies>) -> Answer<Deleted> {
-    let DeleteCookies { domain, name, search, all } = which;
+    let DeleteCookies { domain, name, search, all, session } = which;
     if domain.is_none() && name.is_none() && search.is_none() && !all {
         return Err(Failure::bad_request("say which cookies: domain, name, search, or all"));
     }
     let query = CookieQuery { domain, name, search, refused: true };
-    blocking(api, move |api| Ok(Json(api.capture.delete_cookies(&query)?))).await
+    blocking(api, move |api| {
+        let id = id_of(api, session.as_deref())?;
+        Ok(Json(match api.capture.delete_cookies(&id, &query)? {
+            Some(deleted) => deleted,
+            None => Catalogue::open(api.capture.home()).delete_cookies(&id, &query)?,
+        }))
+    })
+    .await
 }
 
 /// The name of a device.
@@ -172,6 +200,14 @@ async fn set_label(api: Api, address: IpAddr, label: Option<String>) -> Answer<V
         Ok(Json(json!({ "address": address, "label": label })))
     })
     .await
+}
+
+/// `POST /api/v1/sessions`
+pub(super) async fn begin_session(
+    State(api): State<Api>,
+    Json(next): Json<NextSession>,
+) -> Result<(StatusCode, Json<Status>), Failure> {
+    Ok((StatusCode::CREATED, act(api, move |api| api.capture.begin_session(next)).await?))
 }
 
 /// `PATCH /api/v1/sessions/{session}`

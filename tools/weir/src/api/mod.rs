@@ -2,7 +2,7 @@
 //!
 //! - [`token`]: the secret of a run. [`guard`]: who may talk.
 //! - [`steer`]: what the API needs from the capture.
-//! - [`server`]: thread and routes; `handlers`, `reading`, `stream`, `openapi`, `page`, `failure`: the answers.
+//! - [`server`]: thread and routes; `handlers`, `reading`, `sending`, `stream`, `openapi`, `page`, `failure`: the answers.
 //! - [`client`]: how `weir stop` and its like reach it.
 
 pub(crate) mod client;
@@ -14,6 +14,7 @@ mod openapi_schemas;
 mod page;
 mod query;
 mod reading;
+mod sending;
 mod server;
 mod steer;
 mod stream;
@@ -23,5 +24,5 @@ pub(crate) use self::{
     query::group_list,
     reading::described,
     server::Server,
-    steer::{Recording, RecordingChange, Status, Steer},
+    steer::{NextSession, Recording, RecordingChange, Refused, Status, Steer},
 };

@@ -32,7 +32,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "post",
         "/api/v1/requests/delete",
         "deleteRequests",
-        "Delete requests of the running session: these ids, those that pass all rules, or both together",
+        "Delete requests of a session, the running one unless said: these ids, those that pass all rules, or both together",
         Some("DeleteRequests"),
         "Deleted",
     ),
@@ -53,6 +53,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         None,
         "Bytes",
     ),
+    (
+        "post",
+        "/api/v1/requests/{id}/send",
+        "sendRequest",
+        "Send a captured request again, changed or not; it is recorded in a session of its own",
+        Some("Send"),
+        "Sent",
+    ),
     ("get", "/api/v1/requests/{id}/messages", "requestMessages", "The messages inside an exchange", None, "Messages"),
     ("get", "/api/v1/ledger", "ledger", "What was seen, kept and dropped, and why", None, "SessionLedger"),
     (
@@ -70,7 +78,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "post",
         "/api/v1/cookies/delete",
         "deleteCookies",
-        "Delete cookies of the running session",
+        "Delete cookies of a session, the running one unless said",
         Some("DeleteCookies"),
         "Deleted",
     ),
@@ -78,6 +86,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ("post", "/api/v1/jar", "addToJar", "Add a cookie, or those of the session for a domain", Some("IntoJar"), "Added"),
     ("delete", "/api/v1/jar", "clearJar", "Empty the jar", None, "Removed"),
     ("get", "/api/v1/sessions", "sessions", "Every session of the home, the latest first", None, "Sessions"),
+    (
+        "post",
+        "/api/v1/sessions",
+        "beginSession",
+        "Start a session in the place of the running one, which is closed; no connection is broken and no request is in both",
+        Some("NextSession"),
+        "Status",
+    ),
     (
         "get",
         "/api/v1/sessions/{session}",
@@ -135,7 +151,11 @@ pub(super) async fn openapi() -> Json<Value> {
 fn document() -> Value {
     let mut paths = Map::new();
     for &(method, path, id, summary, body, answer) in OPERATIONS {
-        let code = if id == "stop" { "202" } else { "200" };
+        let code = match id {
+            "stop" => "202",
+            "beginSession" => "201",
+            _ => "200",
+        };
         let media_type = match id {
             "events" | "tail" => "text/event-stream",
             "requestBody" => "application/octet-stream",
@@ -220,8 +240,9 @@ fn parameters(id: &str) -> Vec<Value> {
         .into_iter()
         .chain(filters())
         .collect(),
-        "tail" => filters().collect(),
+        "tail" => [session()].into_iter().chain(filters()).collect(),
         "request" | "requestContent" | "requestMessages" => vec![path("id", "integer"), session()],
+        "sendRequest" => vec![path("id", "integer")],
         "requestBody" => vec![path("id", "integer"), path("half", "string"), session()],
         "devices" | "ledger" => vec![session()],
         "cookies" => vec![

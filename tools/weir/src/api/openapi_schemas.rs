@@ -60,9 +60,25 @@ fn of_captures() -> Value {
         "SetFilter": {"type": "object", "required": ["rules"], "additionalProperties": false, "properties": {
             "rules": reference("Rules")}},
         "DeleteRequests": {"type": "object", "additionalProperties": false, "properties": {
-            "ids": {"type": "array", "items": count()}, "rules": reference("Rules")}},
+            "ids": {"type": "array", "items": count()}, "rules": reference("Rules"), "session": text()}},
         "DeleteCookies": {"type": "object", "additionalProperties": false, "properties": {
-            "domain": text(), "name": text(), "search": text(), "all": yes()}},
+            "domain": text(), "name": text(), "search": text(), "all": yes(), "session": text()}},
+        "Send": {"type": "object", "additionalProperties": false, "properties": {
+            "session": {"type": "string", "description": "id, prefix of an id, or name; the running session unless given"},
+            "set_headers": {"type": "array", "items": text(), "description": "`Name: value`; `Name:` takes a field away"},
+            "method": text(), "url": text(), "body": text(), "body_base64": text(),
+            "jar": {"type": "boolean", "description": "send the jar's cookies instead, and keep what the answer sets"},
+            "proxy": {"type": "string", "description": "http://host:port, or `running` for this capture's own; straight to the server unless given"},
+            "insecure_upstream": yes(), "diff": {"type": "boolean", "description": "compare the answer with the captured one"},
+            "name": {"type": "string", "description": "of the session that records it"}}},
+        "Sent": {"type": "object", "properties": {
+            "event": text(), "session": text(), "request": reference("Exchange"), "diff": {"type": ["object", "null"], "properties": {
+                "status": {"type": ["array", "null"]}, "headers": {"type": "array", "items": text()},
+                "body": {"type": "array", "items": text()}}},
+            "warnings": {"type": "array", "items": text()}}},
+        "NextSession": {"type": "object", "additionalProperties": false, "properties": {
+            "name": {"type": "string", "description": "the date and time unless given"},
+            "rules": {"$ref": "#/components/schemas/Rules", "description": "what it records; the same as now unless given"}}},
         "Deleted": {"type": "object", "properties": {
             "exchanges": count(), "request_bytes": count(), "response_bytes": count(), "cookies": count()}}
     })

@@ -20,12 +20,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, delete, get, patch, post, put},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     failure::Failure,
     guard::{Guard, Shown},
-    handlers, openapi, page, reading,
+    handlers, openapi, page, reading, sending,
     steer::Steer,
     stream,
     token::Token,
@@ -33,6 +33,8 @@ use super::{
 
 /// A request body at most: filters and names.
 const MOST_BODY: usize = 64 << 10;
+/// Answers worked on at a time that touch the disk.
+const READING: usize = 4;
 /// How long open answers may take to end at a stop.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -43,6 +45,8 @@ pub(super) struct Api {
     pub(super) guard: Arc<Guard>,
     /// Turns true when the API ends: event streams end with it.
     pub(super) ending: watch::Receiver<bool>,
+    /// Room for requests that are sent again.
+    pub(super) sending: Arc<Semaphore>,
 }
 
 /// The running API.
@@ -59,8 +63,15 @@ impl Server {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let (end, ending) = watch::channel(false);
-        let api = Api { capture, guard: Arc::new(Guard::new(address, token)), ending: ending.clone() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+        let api = Api {
+            capture,
+            guard: Arc::new(Guard::new(address, token)),
+            ending: ending.clone(),
+            sending: Arc::new(Semaphore::new(sending::MOST_AT_ONCE)),
+        };
+        let threads = READING + sending::MOST_AT_ONCE;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(threads).build()?;
         let thread = std::thread::Builder::new().name("weir-api".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(serve(listener, routes(api), ending)) {
                 tracing::warn!("the control API ended: {error}; the capture goes on");
@@ -128,6 +139,7 @@ fn api_routes() -> Vec<Route> {
         ("get", "/api/v1/requests/{id}", get(reading::request)),
         ("get", "/api/v1/requests/{id}/content", get(reading::content)),
         ("get", "/api/v1/requests/{id}/body/{half}", get(reading::body)),
+        ("post", "/api/v1/requests/{id}/send", post(sending::send).layer(DefaultBodyLimit::max(sending::MOST_BODY))),
         ("get", "/api/v1/requests/{id}/messages", get(reading::messages)),
         ("get", "/api/v1/ledger", get(reading::ledger)),
         ("get", "/api/v1/devices", get(reading::devices)),
@@ -139,6 +151,7 @@ fn api_routes() -> Vec<Route> {
         ("post", "/api/v1/jar", post(handlers::add_to_jar)),
         ("delete", "/api/v1/jar", delete(handlers::clear_jar)),
         ("get", "/api/v1/sessions", get(reading::sessions)),
+        ("post", "/api/v1/sessions", post(handlers::begin_session)),
         ("get", "/api/v1/sessions/{session}", get(reading::one_session)),
         ("patch", "/api/v1/sessions/{session}", patch(handlers::rename_session)),
         ("delete", "/api/v1/sessions/{session}", delete(handlers::delete_session)),

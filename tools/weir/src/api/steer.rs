@@ -5,9 +5,9 @@ use weir_engine::{
     filter::{Expr, FilterSet},
     ledger::Ledger,
 };
-use weir_storage::{CookieQuery, Deleted, Home, Labels, SessionEntry, Tail};
+use weir_storage::{CookieQuery, Deleted, Home, Labels, SessionEntry, SessionId, Tail};
 
-use crate::cli::capture::Bodies;
+use crate::{cli::capture::Bodies, send::delivery::Way};
 
 /// A running capture as it stands: the document of `/api/v1/session` and of each event.
 #[derive(Debug, Clone, Serialize)]
@@ -95,6 +95,30 @@ impl RecordingChange {
     }
 }
 
+/// Why something cannot be done as things are.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) &'static str);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A session to begin in the place of the one that runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NextSession {
+    /// Its name; the date and time unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// What it records; the same as now unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rules: Option<FilterSet>,
+}
+
 /// A capture that can be steered.
 pub(crate) trait Steer: Send + Sync + 'static {
     /// As it stands.
@@ -117,10 +141,14 @@ pub(crate) trait Steer: Send + Sync + 'static {
     fn set_recording(&self, change: RecordingChange) -> anyhow::Result<()>;
     /// Takes over the names of clients' addresses.
     fn set_labels(&self, labels: &Labels) -> anyhow::Result<()>;
-    /// Watches what is recorded from now on.
-    fn tail(&self, filter: Option<Expr>) -> anyhow::Result<Tail>;
-    /// Deletes requests of its session.
-    fn delete_requests(&self, filter: &Expr) -> anyhow::Result<Deleted>;
-    /// Deletes cookies of its session.
-    fn delete_cookies(&self, query: &CookieQuery) -> anyhow::Result<Deleted>;
+    /// How it reaches servers.
+    fn way(&self) -> Way;
+    /// Begins another session in the place of the one that runs, which is closed.
+    fn begin_session(&self, next: NextSession) -> anyhow::Result<()>;
+    /// Watches what is recorded from now on into a session; none: it is not of this capture.
+    fn tail(&self, session: &SessionId, filter: Option<Expr>) -> anyhow::Result<Option<Tail>>;
+    /// Deletes requests of a session; none: it is not of this capture.
+    fn delete_requests(&self, session: &SessionId, filter: &Expr) -> anyhow::Result<Option<Deleted>>;
+    /// Deletes cookies of a session; none: it is not of this capture.
+    fn delete_cookies(&self, session: &SessionId, query: &CookieQuery) -> anyhow::Result<Option<Deleted>>;
 }

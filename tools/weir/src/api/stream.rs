@@ -9,7 +9,12 @@ use axum::{
 use futures_util::{Stream, stream};
 use weir_storage::{ExchangeRow, Tail, recorder::Seen};
 
-use super::{failure::Failure, handlers::blocking, query, server::Api};
+use super::{
+    failure::Failure,
+    handlers::{blocking, id_of},
+    query,
+    server::Api,
+};
 
 /// Time between two events of the status.
 const TICK: Duration = Duration::from_millis(500);
@@ -49,10 +54,14 @@ struct Watching {
 /// `GET /api/v1/tail`
 pub(super) async fn tail(
     State(api): State<Api>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Query(mut parameters): Query<Vec<(String, String)>>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let session = query::take_session(&mut parameters);
     let filter = query::filter(parameters)?;
-    let tail = blocking(api.clone(), move |api| api.capture.tail(filter)).await?;
+    let tail = blocking(api.clone(), move |api| api.capture.tail(&id_of(api, session.as_deref())?, filter)).await?;
+    let Some(tail) = tail else {
+        return Err(Failure::not_found("that session is not recorded by this capture; ask the one that records it"));
+    };
     let watching = Watching { api, tail, rows: VecDeque::new() };
     Ok(Sse::new(stream::unfold(watching, next)).keep_alive(KeepAlive::default()))
 }

@@ -44,6 +44,7 @@ use crate::{
     cli::CaptureArgs,
     outcome::Outcome,
     output::{Out, units},
+    send::delivery::Way,
     trust::{self, Anchor, Machine, Target, Trust},
 };
 
@@ -109,12 +110,14 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
     })?;
 
     let keep = Arc::clone(&options.proxy.keep);
+    let upstream = options.proxy.upstream.clone();
+    let way = Way { proxy: upstream.proxy, extra_ca: upstream.extra_ca, insecure: upstream.insecure };
     let running = Arc::new(Running::new(
         home.clone(),
         counters,
         budget,
         keep,
-        running::Begun { recorder, devices, proxy, entry },
+        running::Begun { recorder, devices, proxy, entry, way },
     ));
     let api = Api::start(ui, home, &session.to_string(), &running)?;
     announce(&options, &authority, home, &running, address, &api, out)?;
@@ -130,7 +133,7 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
             units::counted(entry.exchanges, "exchange", "exchanges")
         );
     }
-    Ok(if entry.ledger.lost() > 0 { Outcome::Lost } else { Outcome::Done })
+    Ok(if entry.ledger.lost() + running.lost_before() > 0 { Outcome::Lost } else { Outcome::Done })
 }
 
 /// Closes sessions whose process died, with a notice.
@@ -151,7 +154,6 @@ pub(crate) fn recover(home: &Home) -> Result<()> {
 /// The control API with its token, or none.
 struct Api {
     link: Option<String>,
-    _token_file: Option<TokenFile>,
     server: Mutex<Option<Server>>,
 }
 
@@ -163,13 +165,14 @@ impl Api {
         running: &Arc<Running>,
     ) -> Result<Self> {
         let Some(listener) = listener else {
-            return Ok(Self { link: None, _token_file: None, server: Mutex::new(None) });
+            return Ok(Self { link: None, server: Mutex::new(None) });
         };
         let token = Token::generate().context("no random bytes for the token")?;
         let file = TokenFile::write(home.root(), session, &token).context("the token's file cannot be written")?;
         let server = Server::start(listener, token.clone(), Arc::clone(running) as Arc<dyn crate::api::Steer>)?;
         let link = format!("http://{}/?token={}", server.address(), token.as_str());
-        Ok(Self { link: Some(link), _token_file: Some(file), server: Mutex::new(Some(server)) })
+        running.keep_token(token, file);
+        Ok(Self { link: Some(link), server: Mutex::new(Some(server)) })
     }
 }
 

@@ -99,6 +99,11 @@ impl PerDevice {
         Ok(())
     }
 
+    /// Asks the recorder of one of the sessions.
+    pub(super) fn with<T>(&self, session: &SessionId, act: impl FnOnce(&Recorder) -> T) -> Option<T> {
+        lock(&self.shared.recorders).values().find(|recorder| recorder.id() == *session).map(act)
+    }
+
     /// Takes over the names of clients' addresses: who gets one goes on in a session of that name.
     pub(super) fn set_labels(&self, labels: &Labels) {
         *lock(&self.shared.labels) = labels.clone();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use jiff::Zoned;
 use tokio::sync::Notify;
 use weir_engine::{
     filter::{Expr, FilterSet},
@@ -18,13 +19,26 @@ use weir_engine::{
     pipeline::Budget,
 };
 use weir_proxy::{Proxy, config::Keep};
-use weir_storage::{Catalogue, CookieQuery, Deleted, Home, Labels, Recorder, SessionEntry, StorageError, Tail};
+use weir_storage::{
+    Catalogue, CookieQuery, Deleted, Home, Labels, Recorder, SessionEntry, SessionId, StorageError, Tail,
+    recorder::{Ending, Next},
+};
 
 use super::{
+    options::default_name,
     per_device::{PerDevice, Steered},
     rate::RateMeter,
 };
-use crate::api::{Recording, RecordingChange, Status, Steer};
+use crate::{
+    api::{
+        NextSession, Recording, RecordingChange, Refused, Status, Steer,
+        token::{Token, TokenFile},
+    },
+    send::delivery::Way,
+};
+
+/// Sessions that are being closed at most before another can begin.
+const MOST_ENDINGS: usize = 8;
 
 /// The parts that end at shutdown, and what is remembered of them.
 #[derive(Debug)]
@@ -35,6 +49,15 @@ struct Parts {
     devices: Option<PerDevice>,
     /// The entry as last known: names, addresses, filters; counts are the recorder's.
     entry: SessionEntry,
+    /// Earlier sessions of this capture that are being closed.
+    endings: Vec<Ending>,
+    /// What the earlier sessions lost.
+    lost_before: u64,
+    /// Bytes clients sent and received before the session began.
+    bytes_before: (u64, u64),
+    /// The secret of the control API, and the file it lies in under the session's name.
+    token: Option<(Token, TokenFile)>,
+    started: Instant,
     paused_at: Option<Instant>,
     paused: Duration,
     meter: RateMeter,
@@ -51,6 +74,8 @@ pub(crate) struct Begun {
     pub(crate) proxy: Proxy,
     /// The entry of the capture's session.
     pub(crate) entry: SessionEntry,
+    /// How servers are reached.
+    pub(crate) way: Way,
 }
 
 /// A running capture.
@@ -60,7 +85,7 @@ pub(crate) struct Running {
     counters: Arc<Counters>,
     budget: Budget,
     keep: Arc<Keep>,
-    started: Instant,
+    way: Way,
     parts: Mutex<Parts>,
     stopping: AtomicBool,
     stop: Notify,
@@ -69,12 +94,17 @@ pub(crate) struct Running {
 impl Running {
     /// Takes over the parts.
     pub(crate) fn new(home: Home, counters: Arc<Counters>, budget: Budget, keep: Arc<Keep>, begun: Begun) -> Self {
-        let Begun { recorder, devices, proxy, entry } = begun;
+        let Begun { recorder, devices, proxy, entry, way } = begun;
         let parts = Parts {
             entry,
             devices,
             proxy: Some(proxy),
             recorder: Some(recorder),
+            endings: Vec::new(),
+            lost_before: 0,
+            bytes_before: (0, 0),
+            token: None,
+            started: Instant::now(),
             paused_at: None,
             paused: Duration::ZERO,
             meter: RateMeter::default(),
@@ -84,7 +114,7 @@ impl Running {
             counters,
             budget,
             keep,
-            started: Instant::now(),
+            way,
             parts: Mutex::new(parts),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
@@ -110,10 +140,10 @@ impl Running {
     /// drains, flushes, compacts and closes the entry. Blocks.
     pub(crate) fn shut_down(&self, grace: Duration) -> Result<SessionEntry> {
         self.stopping.store(true, Relaxed);
-        let (proxy, recorder, devices) = {
+        let (proxy, recorder, devices, endings) = {
             let mut parts = self.parts();
             parts.end_pause();
-            (parts.proxy.take(), parts.recorder.take(), parts.devices.take())
+            (parts.proxy.take(), parts.recorder.take(), parts.devices.take(), std::mem::take(&mut parts.endings))
         };
         if let Some(proxy) = proxy {
             proxy.stop(grace);
@@ -128,8 +158,36 @@ impl Running {
             entry.proxy = None;
             entry.ui = None;
         })?;
-        self.parts().entry = entry.clone();
+        let lost: u64 = endings.into_iter().map(lost_by).sum();
+        let mut parts = self.parts();
+        parts.lost_before += lost;
+        parts.token = None;
+        parts.entry = entry.clone();
         Ok(entry)
+    }
+
+    /// Takes over the token of the control API: its file follows the session.
+    pub(crate) fn keep_token(&self, token: Token, file: TokenFile) {
+        self.parts().token = Some((token, file));
+    }
+
+    /// What earlier sessions of this capture lost.
+    pub(crate) fn lost_before(&self) -> u64 {
+        self.parts().lost_before
+    }
+
+    /// The recorder of a session: the capture's own, or that of a device.
+    fn with_recorder<T>(
+        &self,
+        session: &SessionId,
+        act: impl FnOnce(&Recorder) -> Result<T, StorageError>,
+    ) -> Result<Option<T>> {
+        let parts = self.parts();
+        if parts.entry.id == *session {
+            return Ok(Some(act(parts.recorder()?)?));
+        }
+        let found = parts.devices.as_ref().and_then(|devices| devices.with(session, act));
+        Ok(found.transpose()?)
     }
 
     /// Changes the recorder, and remembers the entry that came of it.
@@ -155,6 +213,18 @@ impl Running {
     /// Whether a limit was reached.
     pub(crate) fn is_full(&self) -> bool {
         self.parts().recorder.as_ref().is_some_and(|recorder| recorder.status().is_full)
+    }
+}
+
+/// Waits until a session is closed; what it lost.
+fn lost_by(ending: Ending) -> u64 {
+    let id = ending.id();
+    match ending.finish() {
+        Ok(entry) => entry.ledger.lost(),
+        Err(error) => {
+            tracing::error!("session {id} could not be closed: {error}");
+            0
+        }
     }
 }
 
@@ -189,14 +259,14 @@ impl Steer for Running {
             name: entry.name,
             state,
             started: entry.started.to_string(),
-            duration_s: self.started.elapsed().saturating_sub(paused).as_secs_f64(),
-            wall_s: self.started.elapsed().as_secs_f64(),
+            duration_s: parts.started.elapsed().saturating_sub(paused).as_secs_f64(),
+            wall_s: parts.started.elapsed().as_secs_f64(),
             exchanges: recorded.as_ref().map_or(entry.exchanges, |status| status.exchanges),
             rate: parts.meter.per_second(),
             request_bytes: recorded.as_ref().map_or(entry.request_bytes, |status| status.request_bytes),
             response_bytes: recorded.as_ref().map_or(entry.response_bytes, |status| status.response_bytes),
-            sent_bytes: proxy.sent_bytes,
-            received_bytes: proxy.received_bytes,
+            sent_bytes: proxy.sent_bytes.saturating_sub(parts.bytes_before.0),
+            received_bytes: proxy.received_bytes.saturating_sub(parts.bytes_before.1),
             open_exchanges: proxy.open_exchanges,
             open_connections: proxy.open_connections,
             dropped: ledger.layer(Layer::Exchanges).map_or(0, Tally::dropped_total),
@@ -284,15 +354,55 @@ impl Steer for Running {
         Ok(())
     }
 
-    fn tail(&self, filter: Option<Expr>) -> Result<Tail> {
-        Ok(self.parts().recorder()?.tail(filter))
+    fn tail(&self, session: &SessionId, filter: Option<Expr>) -> Result<Option<Tail>> {
+        self.with_recorder(session, |recorder| Ok(recorder.tail(filter)))
     }
 
-    fn delete_requests(&self, filter: &Expr) -> Result<Deleted> {
-        Ok(self.parts().recorder()?.delete_requests(filter)?)
+    fn delete_requests(&self, session: &SessionId, filter: &Expr) -> Result<Option<Deleted>> {
+        self.with_recorder(session, |recorder| recorder.delete_requests(filter))
     }
 
-    fn delete_cookies(&self, query: &CookieQuery) -> Result<Deleted> {
-        Ok(self.parts().recorder()?.delete_cookies(query)?)
+    fn delete_cookies(&self, session: &SessionId, query: &CookieQuery) -> Result<Option<Deleted>> {
+        self.with_recorder(session, |recorder| recorder.delete_cookies(query))
+    }
+
+    fn way(&self) -> Way {
+        self.way.clone()
+    }
+
+    fn begin_session(&self, next: NextSession) -> Result<()> {
+        let mut parts = self.parts();
+        if parts.devices.is_some() {
+            bail!(Refused("a capture with a session for each device cannot begin another; stop it, and start one"));
+        }
+        let (over, under_way) = std::mem::take(&mut parts.endings).into_iter().partition(Ending::is_over);
+        parts.endings = under_way;
+        let over: Vec<Ending> = over;
+        parts.lost_before += over.into_iter().map(lost_by).sum::<u64>();
+        if parts.endings.len() >= MOST_ENDINGS {
+            bail!(Refused("earlier sessions are still being closed; try again in a while"));
+        }
+        let name = next.name.unwrap_or_else(|| default_name(&Zoned::now()));
+        let (proxy, ui) = (parts.entry.proxy.clone(), parts.entry.ui.clone());
+        let recorder =
+            parts.recorder.as_mut().context("the capture is being stopped; no session can begin any more")?;
+        let ending = recorder.begin_next(Next { name: Some(name), filters: next.rules })?;
+        let entry = recorder.update_entry(|entry| (entry.proxy, entry.ui) = (proxy, ui))?;
+        // Who asks for the last session from now on must not be led to this one.
+        if let Err(error) = ending.update_entry(|entry| (entry.proxy, entry.ui) = (None, None)) {
+            tracing::warn!("{error}");
+        }
+        if let Some((token, _)) = parts.token.take() {
+            let file = TokenFile::write(self.home.root(), &entry.id.to_string(), &token)
+                .context("the token's file cannot be written; the new session runs, weir stop cannot reach it")?;
+            parts.token = Some((token, file));
+        }
+        let bytes = parts.proxy.as_ref().map(Proxy::status).unwrap_or_default();
+        parts.bytes_before = (bytes.sent_bytes, bytes.received_bytes);
+        parts.started = Instant::now();
+        (parts.paused_at, parts.paused, parts.meter) = (None, Duration::ZERO, RateMeter::default());
+        parts.endings.push(ending);
+        parts.entry = entry;
+        Ok(())
     }
 }

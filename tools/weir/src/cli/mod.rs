@@ -261,6 +261,15 @@ pub(crate) enum SessionCommand {
     /// All about one session
     #[command(after_help = "Examples:\n  weir session show\n  weir session show 01J9Z --json")]
     Show(SessionArg),
+    /// Start another session in a running capture; the one before is closed
+    #[command(after_help = "Examples:\n  weir session start --name \"step 2: checkout\"")]
+    Start {
+        /// Id, beginning of an id, or name of the session that runs [default: the latest that runs]
+        session: Option<String>,
+        /// Name of the new session [default: the date and time]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
     /// Give a session another name, running or not
     #[command(after_help = "Examples:\n  weir session rename 01J9Z \"release 4, login\"")]
     Rename {

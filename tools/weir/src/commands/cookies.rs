@@ -5,10 +5,10 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::json;
-use weir_engine::record::Url;
+use weir_engine::record::{Url, host::canonical};
 use weir_storage::{Catalogue, CookieQuery, CookieRow, Home, Jar, Session, Timestamp, jar::JarCookie};
 
-use super::{Outcome, Usage, delete, find, warn};
+use super::{Outcome, Usage, control, find, warn};
 use crate::{
     cli::{CookieFilter, CookiesArgs, JarArgs, JarCommand},
     output::{Cell, Column, Cut, Out, Tone, units},
@@ -20,7 +20,7 @@ impl CookieFilter {
     }
 
     fn takes(&self, cookie: &JarCookie) -> bool {
-        let domain = self.domain.as_deref().map(|domain| domain.trim_start_matches(['*', '.']).to_ascii_lowercase());
+        let domain = self.domain.as_deref().map(|domain| canonical(domain.trim_start_matches(['*', '.'])));
         let text = self.search.as_deref().map(str::to_lowercase);
         domain.is_none_or(|domain| weir_engine::cookie::domain_matches(&cookie.domain, &domain))
             && self.name.as_deref().is_none_or(|name| cookie.name == name)
@@ -39,8 +39,9 @@ pub(super) fn run(args: &CookiesArgs, home: &Home, out: &mut Out) -> Result<Outc
         }
         let deleted = if entry.state.is_open() {
             let CookieFilter { domain, name, search } = &args.which;
-            let document = json!({ "domain": domain, "name": name, "search": search });
-            let answer = delete::own(home, &entry)?.call(Method::POST, "/api/v1/cookies/delete", Some(&document))?;
+            let document = json!({ "domain": domain, "name": name, "search": search, "session": entry.id });
+            let answer =
+                control::client(home, &entry)?.call(Method::POST, "/api/v1/cookies/delete", Some(&document))?;
             answer["cookies"].as_u64().unwrap_or(0)
         } else {
             Catalogue::open(home).delete_cookies(&entry.id, &args.which.query(true))?.cookies

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use hyper::Method;
 use serde_json::json;
 use weir_engine::filter::Expr;
-use weir_storage::{Catalogue, Deleted, Home, SessionEntry, with_ids};
+use weir_storage::{Catalogue, Deleted, Home, with_ids};
 
 use super::{Outcome, Usage, control, find};
 use crate::{
@@ -28,8 +28,8 @@ pub(super) fn run(args: &DeleteArgs, home: &Home, out: &mut Out) -> Result<Outco
     let entry = find(home, session)?;
     let deleted = if entry.state.is_open() {
         let path = "/api/v1/requests/delete";
-        let document = json!({ "ids": ids, "rules": rules });
-        let answer = own(home, &entry)?.call(Method::POST, path, Some(&document))?;
+        let document = json!({ "ids": ids, "rules": rules, "session": entry.id });
+        let answer = control::client(home, &entry)?.call(Method::POST, path, Some(&document))?;
         Deleted { exchanges: answer["exchanges"].as_u64().unwrap_or(0), ..Deleted::default() }
     } else {
         Catalogue::open(home).delete_requests(&entry.id, &Expr::all(parts))?
@@ -40,12 +40,4 @@ pub(super) fn run(args: &DeleteArgs, home: &Home, out: &mut Out) -> Result<Outco
         writeln!(out, "deleted {}", units::counted(deleted.exchanges, "request", "requests"))?;
     }
     Ok(Outcome::Done)
-}
-
-/// The way to the capture that records a session as its own.
-pub(super) fn own(home: &Home, entry: &SessionEntry) -> Result<crate::api::client::Client> {
-    if let Some(parent) = entry.other.get("parent").and_then(|parent| parent.as_str()) {
-        bail!("session {} is recorded beside session {parent}; delete from it once that capture has ended", entry.id);
-    }
-    control::client(home, entry)
 }

@@ -1,4 +1,4 @@
-//! `weir sessions`, `weir sessions prune` and `weir session show | rename | delete`.
+//! `weir sessions`, `weir sessions prune` and `weir session show | start | rename | delete`.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use weir_storage::{Catalogue, Home, SessionEntry, SessionState};
 
 use super::{Outcome, catalogue, control, find, ledger};
 use crate::{
-    api::described,
+    api::{NextSession, described},
     cli::{PruneArgs, SessionCommand},
     output::{Cell, Column, Cut, Out, Tone, text::one_line, units},
 };
@@ -69,6 +69,7 @@ pub(super) fn list(home: &Home, out: &mut Out) -> Result<Outcome> {
 pub(super) fn one(command: SessionCommand, home: &Home, out: &mut Out) -> Result<Outcome> {
     match command {
         SessionCommand::Show(args) => show(home, &find(home, args.session.as_deref())?, out),
+        SessionCommand::Start { session, name } => start(home, session.as_deref(), name, out),
         SessionCommand::Rename { session, name } => rename(home, &session, &name, out),
         SessionCommand::Delete { sessions } => delete(home, &sessions, out),
     }
@@ -112,12 +113,25 @@ fn show(home: &Home, entry: &SessionEntry, out: &mut Out) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+fn start(home: &Home, session: Option<&str>, name: Option<String>, out: &mut Out) -> Result<Outcome> {
+    let next = NextSession { name, rules: None };
+    let status = control::call(home, session, Method::POST, "/api/v1/sessions", Some(&json!(next)))?;
+    if out.json {
+        out.json_line(&status)?;
+    } else {
+        let text = |field: &str| one_line(status[field].as_str().unwrap_or_default()).into_owned();
+        writeln!(out, "records {} ({}) from now on", text("name"), text("session"))?;
+    }
+    Ok(Outcome::Done)
+}
+
 fn rename(home: &Home, session: &str, name: &str, out: &mut Out) -> Result<Outcome> {
     let entry = find(home, Some(session))?;
     // A running capture knows its name itself; one without a control API reads it from the catalogue.
     if entry.state.is_open() && entry.ui.is_some() {
         let body = json!({ "name": name });
-        control::client(home, &entry)?.call(Method::PATCH, "/api/v1/session", Some(&body))?;
+        let path = format!("/api/v1/sessions/{}", entry.id);
+        control::client(home, &entry)?.call(Method::PATCH, &path, Some(&body))?;
     } else {
         Catalogue::open(home).rename(&entry.id, name)?;
     }

@@ -19,7 +19,7 @@ pub(super) fn run(args: &TailArgs, home: &Home, out: &mut Out) -> Result<Outcome
     args.filters.build().map_err(Usage::new)?;
     let entry = control::running(home, args.session.as_deref())?;
     let client = control::client(home, &entry)?;
-    let path = format!("/api/v1/tail{}", query(&args.filters.flags()));
+    let path = format!("/api/v1/tail?session={}{}", entry.id, query(&args.filters.flags()));
     let mut table = out.table(columns());
     let mut left = args.limit.unwrap_or(usize::MAX);
     if left == 0 {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &TailArgs, home: &Home, out: &mut Out) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// The filter flags as the query component of a URL.
+/// The filter flags as the rest of the query component of a URL.
 fn query(flags: &FilterFlags) -> String {
     let all = [
         ("method", &flags.method),
@@ -68,8 +68,7 @@ fn query(flags: &FilterFlags) -> String {
     let mut text = String::new();
     for (name, values) in all {
         for value in values {
-            text.push(if text.is_empty() { '?' } else { '&' });
-            text.push_str(&format!("{name}={}", encoded(value)));
+            text.push_str(&format!("&{name}={}", encoded(value)));
         }
     }
     text
@@ -98,7 +97,7 @@ mod tests {
             where_: vec!["url ~ '/é&?'".to_owned()],
             ..FilterFlags::default()
         };
-        assert_eq!(query(&flags), "?method=GET%2CPOST&where=url%20~%20%27%2F%C3%A9%26%3F%27".replace('~', "%7E"));
+        assert_eq!(query(&flags), "&method=GET%2CPOST&where=url%20~%20%27%2F%C3%A9%26%3F%27".replace('~', "%7E"));
         assert_eq!(query(&FilterFlags::default()), "");
     }
 }
