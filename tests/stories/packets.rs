@@ -77,10 +77,17 @@ fn ensure_same(rows: &[Value], log: &[Value]) -> Result<()> {
 
 /// Captures everything that is fetched, and compares.
 fn records_what_was_answered(between: Between, arguments: &[&str], prepare: &[&[&str]]) -> Result<()> {
-    let net = Net::new(between)?;
+    let Some(net) = Net::if_possible(between)? else { return Ok(()) };
     for line in prepare {
-        net.server(line)?;
-        net.client(line)?;
+        for outcome in [net.server(line), net.client(line)] {
+            match outcome {
+                Err(error) if error.to_string().contains("qdisc kind is unknown") => {
+                    eprintln!("left out: this kernel has no netem");
+                    return Ok(());
+                }
+                other => other.map(drop)?,
+            }
+        }
     }
     let server = Server::start(&net, &SIZES)?;
     let home = Home::new()?;
@@ -147,6 +154,55 @@ fn over_a_line_that_loses_reorders_and_duplicates() -> Result<()> {
         "tc qdisc add dev veth0 root netem delay 2ms 1ms loss 2% duplicate 2% reorder 20% 50%".split(' ').collect();
     for backend in ["af_packet", "pcap"] {
         records_what_was_answered(Between::Veth, &["--interface", INTERFACE, "--backend", backend], &[&line])?;
+    }
+    Ok(())
+}
+
+/// What the rows of a replayed file have in common with those of the same file imported.
+fn said(rows: &[Value]) -> Vec<String> {
+    let names = ["method", "url", "status", "request_size", "response_size", "client", "server", "error"];
+    let mut said: Vec<String> =
+        rows.iter().map(|row| names.iter().map(|name| row[*name].to_string()).collect::<Vec<_>>().join(" ")).collect();
+    said.sort();
+    said
+}
+
+/// Tagged, tunnelled, fragmented, overtaken and doubled packets sent over the line make the rows that the same packets make
+/// from a file. The kernel takes VLAN tags off before a ring sees them.
+#[test]
+fn replayed_packets_say_what_the_file_says() -> Result<()> {
+    if !can_run("replayed_packets_say_what_the_file_says") {
+        return Ok(());
+    }
+    if std::process::Command::new("tcpreplay").arg("--version").output().is_err() {
+        eprintln!("left out: tcpreplay is missing; run: scripts/setup test");
+        return Ok(());
+    }
+    let ways =
+        ["--inside vlan", "--inside gre", "--inside vxlan", "--fragment 576", "--reordered 0.02 --duplicated 0.02"];
+    for (number, way) in ways.into_iter().enumerate() {
+        let backend = if number % 2 == 0 { "af_packet" } else { "pcap" };
+        let home = Home::new()?;
+        let file = home.path().join("trace.pcap");
+        let file = file.to_str().context("a plain path")?;
+        let synth: Vec<&str> =
+            ["load", "synth", "-o", file, "--connections", "60"].into_iter().chain(way.split(' ')).collect();
+        home.output(&synth)?;
+        let imported = home.json(&["import", file])?;
+        let expected = home.requests(imported["session"].as_str().context("a session")?)?;
+        let net = Net::new(Between::Veth)?;
+        for host in [net.on_client(), net.on_server()] {
+            process::command(host[0])
+                .args(&host[1..])
+                .args(["ip", "link", "set", INTERFACE, "mtu", "9000"])
+                .status()?;
+        }
+        let weir = capture(&net, &home, &["--interface", INTERFACE, "--backend", backend])?;
+        let session = weir.session().to_owned();
+        net.client(&["tcpreplay", "-q", "-i", INTERFACE, "--pps=5000", file])?;
+        let last = stop(weir)?;
+        let (rows, expected) = (said(&home.requests(&session)?), said(&expected));
+        ensure!(rows == expected, "{way} {backend}: {} rows, {} expected; {last}", rows.len(), expected.len());
     }
     Ok(())
 }
@@ -251,6 +307,7 @@ fn balances_against_the_interface() -> Result<()> {
     let net = Net::new(Between::Veth)?;
     let server = Server::start(&net, &SIZES)?;
     let home = Home::new()?;
+    let early = net.packets()?;
     // Two rings of four blocks, the smallest there are.
     let mut weir = capture(&net, &home, &["--interface", INTERFACE, "--memory", "16MiB", "--shards", "2"])?;
     let before = net.packets()?;
@@ -264,9 +321,9 @@ fn balances_against_the_interface() -> Result<()> {
     let Stopped { code, last, errors } = weir.stop_with_any_code()?;
     ensure_balanced(&last["ledger"])?;
     let packets = &last["ledger"]["packets"];
-    let passed = after.0 - before.0 + after.1 - before.1;
+    // Hosts have a few packets of their own to send while the capture begins and ends.
     let late = net.packets()?;
-    let at_most = late.0 - before.0 + late.1 - before.1;
+    let (passed, at_most) = (after - before, late - early);
     let seen = packets["seen"].as_u64().context("packets were seen")?;
     ensure!((passed..=at_most).contains(&seen), "{passed} to {at_most} passed, {seen} were seen: {last}");
     ensure!(packets["dropped"]["ring_full"].as_u64().is_some_and(|lost| lost > 0), "{last}");

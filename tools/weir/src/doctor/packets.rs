@@ -100,7 +100,11 @@ mod tests {
         let program = Path::new("/opt/my weir/weir");
         assert_eq!(rights(u64::MAX, program).state, State::Ok);
         let none = rights(0, program);
-        assert!(none.message.starts_with("this user may not capture packets: it lacks cap_net_raw"), "{}", none.message);
+        assert!(
+            none.message.starts_with("this user may not capture packets: it lacks cap_net_raw"),
+            "{}",
+            none.message
+        );
         let hint = none.hint.expect("a hint");
         assert!(
             hint.starts_with("sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon=ep '/opt/my weir/weir'"),
