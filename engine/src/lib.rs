@@ -28,6 +28,8 @@ mod flow;
 pub mod http;
 pub mod import;
 pub mod ledger;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod packet;
 mod pairing;
 pub mod pipeline;

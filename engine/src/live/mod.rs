@@ -1,0 +1,2 @@
+//! Live packets.
+pub mod bpf;
