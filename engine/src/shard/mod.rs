@@ -130,6 +130,12 @@ impl Shard {
         }
     }
 
+    /// Changes what is stored of exchanges that begin from now on.
+    pub fn set_policy(&mut self, bodies: BodyPolicy, record_responses: bool) {
+        self.context.bodies = bodies;
+        self.context.record_responses = record_responses;
+    }
+
     /// Takes all frames of a block.
     pub fn block(&mut self, block: &Block, sink: &mut impl RecordSink) {
         for frame in block.frames() {
