@@ -1,26 +1,32 @@
 //! Live packets: frames from the kernel, handed to shards where they lie. Linux only.
 //!
+//! - [`af_xdp`]: an interface's queues before the host sees them.
 //! - [`bpf`]: eBPF programs for the sockets: what is not HTTP left out, flows shared out behind tunnels.
 //! - [`error`]: why packets cannot be captured, and what gives the right to.
 //! - [`socket`]: a packet socket (packet(7)): filter, fan-out group, promiscuous mode, statistics.
 //! - [`ring`]: its memory-mapped receive ring (TPACKET_V3), block after block.
 //! - [`line`]: an interface through a ring, which may go down, away and come again.
+//! - [`owners`]: which process of this host a connection belongs to.
 //! - [`worker`]: one thread's work: frames of all interfaces into a shard.
 //! - here: the seam between what yields frames and what takes them.
 //!
 //! In: names of interfaces. Out: frames to a [`Shard`](crate::shard::Shard), and counts from the kernel up.
 
+pub mod af_xdp;
 pub mod bpf;
 pub mod error;
 pub mod line;
+pub mod owners;
 pub mod ring;
 pub mod socket;
 pub mod worker;
 
 use std::os::fd::BorrowedFd;
 
+pub use af_xdp::XdpLine;
 pub use error::LiveError;
 pub use line::{Line, LineOptions};
+pub use owners::HostOwners;
 pub use ring::RingSize;
 pub use socket::{Fanout, FanoutGroup, Instruction, SocketFilter};
 pub use worker::{LiveSink, Worker};

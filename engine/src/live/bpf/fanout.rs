@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{Ebpf, programs::SocketFilter};
 
-use super::object::{BpfError, Object};
+use super::object::{BpfError, Object, no_such};
 
 /// The fan-out program. Sockets keep what they were given; the map of fragments lives as long as they do.
 #[derive(Debug)]
@@ -37,8 +37,11 @@ impl FanoutProgram {
 /// Loads the socket filter of the same name as its object.
 pub(super) fn load_socket_filter(object: &mut Ebpf, which: Object) -> Result<(), BpfError> {
     let name = which.name();
-    let program: &mut SocketFilter =
-        object.program_mut(name).ok_or_else(|| no_such(name))?.try_into().map_err(|error| BpfError::of(name, &error))?;
+    let program: &mut SocketFilter = object
+        .program_mut(name)
+        .ok_or_else(|| no_such(name))?
+        .try_into()
+        .map_err(|error| BpfError::of(name, &error))?;
     program.load().map_err(|error| BpfError::of(name, &error))
 }
 
@@ -49,10 +52,6 @@ pub(super) fn socket_filter_descriptor(object: &Ebpf, which: Object) -> Result<O
         object.program(name).ok_or_else(|| no_such(name))?.try_into().map_err(|error| BpfError::of(name, &error))?;
     let descriptor = program.fd().map_err(|error| BpfError::of(name, &error))?;
     descriptor.as_fd().try_clone_to_owned().map_err(|error| BpfError::of(name, &error))
-}
-
-pub(super) fn no_such(program: &'static str) -> BpfError {
-    BpfError::Refused { program, reason: "the object does not hold what it should".to_owned() }
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray},
 };
 
+use crate::ledger::Tally;
+
 use super::{
-    fanout::{load_socket_filter, no_such, socket_filter_descriptor},
-    object::{BpfError, Object},
+    fanout::{load_socket_filter, socket_filter_descriptor},
+    object::{BpfError, Object, no_such},
 };
 
 /// What the filter decided about a packet; the order is that of `enum verdict` in `http_filter.bpf.c`.
@@ -94,6 +96,22 @@ impl Verdicts {
     #[must_use]
     pub fn of(&self, verdict: Verdict) -> Count {
         self.0[verdict as usize]
+    }
+
+    /// Adds them to what was counted of packets: those rejected came in like others. All are noted, in packets and bytes.
+    pub(in crate::live) fn tell(&self, packets: &mut Tally) {
+        for verdict in Verdict::ALL {
+            let Count { packets: count, bytes } = self.of(verdict);
+            if count == 0 {
+                continue;
+            }
+            if verdict.is_rejection() {
+                packets.seen += count;
+                packets.dropped.insert(format!("ignored:kernel_{}", verdict.as_str()), count);
+            }
+            packets.noted.insert(format!("filter_{}", verdict.as_str()), count);
+            packets.noted.insert(format!("filter_{}_bytes", verdict.as_str()), bytes);
+        }
     }
 
     /// All that were rejected.
@@ -218,8 +236,7 @@ impl HttpFilter {
     pub fn verdicts(&self) -> Result<Verdicts, BpfError> {
         let mut all = Verdicts::default();
         for (index, sum) in all.0.iter_mut().enumerate() {
-            let counts =
-                self.verdicts.get(&(index as u32), 0).map_err(|error| BpfError::of("http_filter", &error))?;
+            let counts = self.verdicts.get(&(index as u32), 0).map_err(|error| BpfError::of("http_filter", &error))?;
             for count in counts.iter() {
                 sum.packets += count.packets;
                 sum.bytes += count.bytes;

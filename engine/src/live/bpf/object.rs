@@ -17,13 +17,17 @@ pub enum BpfError {
         reason: &'static str,
     },
     /// The kernel does not let this user.
-    #[error("this user may not load eBPF programs ({program}); run as root, or with the capability CAP_BPF: weir doctor names the line")]
+    #[error(
+        "this user may not load eBPF programs ({program}); run as root, or with the capability CAP_BPF: weir doctor names the line"
+    )]
     NotPermitted {
         /// The program.
         program: &'static str,
     },
     /// The kernel does not take it.
-    #[error("the kernel does not take the eBPF program {program}: {reason}; weir works without it, weir doctor says what the kernel has")]
+    #[error(
+        "the kernel does not take the eBPF program {program}: {reason}; weir works without it, weir doctor says what the kernel has"
+    )]
     Refused {
         /// The program.
         program: &'static str,
@@ -34,7 +38,7 @@ pub enum BpfError {
 
 impl BpfError {
     /// From whatever aya says.
-    pub(super) fn of(program: &'static str, error: &(dyn Error + 'static)) -> Self {
+    pub(in crate::live) fn of(program: &'static str, error: &(dyn Error + 'static)) -> Self {
         let mut reason = error.to_string();
         let mut next = Some(error);
         while let Some(error) = next {
@@ -50,6 +54,10 @@ impl BpfError {
         let at = reason.char_indices().rev().nth(400).map_or(0, |(at, _)| at);
         Self::Refused { program, reason: reason[at..].replace('\n', " ") }
     }
+}
+
+pub(in crate::live) fn no_such(program: &'static str) -> BpfError {
+    BpfError::Refused { program, reason: "the object does not hold what it should".to_owned() }
 }
 
 const MISSING: &str = include_str!(concat!(env!("OUT_DIR"), "/bpf_missing.txt"));
@@ -71,6 +79,8 @@ macro_rules! object {
 pub(in crate::live) enum Object {
     HttpFilter,
     Fanout,
+    Process,
+    XdpRedirect,
 }
 
 impl Object {
@@ -78,6 +88,8 @@ impl Object {
         match self {
             Self::HttpFilter => "http_filter",
             Self::Fanout => "fanout",
+            Self::Process => "process",
+            Self::XdpRedirect => "xdp_redirect",
         }
     }
 
@@ -85,6 +97,8 @@ impl Object {
         match self {
             Self::HttpFilter => object!("http_filter"),
             Self::Fanout => object!("fanout"),
+            Self::Process => object!("process"),
+            Self::XdpRedirect => object!("xdp_redirect"),
         }
     }
 
