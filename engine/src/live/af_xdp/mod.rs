@@ -85,9 +85,8 @@ pub struct XdpLine {
     /// The buffers so far of a frame that takes several.
     gathered: Vec<u8>,
     taken: u64,
-    /// Descriptors of all frames taken but their last.
-    continued: u64,
-    filtered: u64,
+    /// Holds the interface in promiscuous mode.
+    _promiscuous: Option<Arc<PacketSocket>>,
 }
 
 impl fmt::Debug for XdpLine {
@@ -102,9 +101,10 @@ impl XdpLine {
     ///
     /// # Errors
     /// When there is no such interface, no memory, or no right to.
-    pub fn open(name: &str, bytes: usize, filter: Option<&str>) -> Result<Vec<Self>, LiveError> {
+    pub fn open(name: &str, bytes: usize, promiscuous: bool, filter: Option<&str>) -> Result<Vec<Self>, LiveError> {
         let index = interface_index(name)?;
         let queues = queues(name);
+        let holder = promiscuous.then(|| hold_promiscuous(name, index)).transpose()?;
         let program = |reason: BpfError| LiveError::Xdp { name: name.to_owned(), reason };
         let redirect = Arc::new(Redirect::attach(index).map_err(program)?);
         (0..queues)
@@ -121,8 +121,7 @@ impl XdpLine {
                     filter: filter.map(compile).transpose()?,
                     gathered: Vec::new(),
                     taken: 0,
-                    continued: 0,
-                    filtered: 0,
+                    _promiscuous: holder.clone(),
                 })
             })
             .collect()
@@ -143,6 +142,14 @@ fn interface_index(name: &str) -> Result<u32, LiveError> {
         .map_err(|_| LiveError::NoInterface { name: name.to_owned() })
 }
 
+/// A socket that gets no packet itself.
+fn hold_promiscuous(name: &str, index: u32) -> Result<Arc<PacketSocket>, LiveError> {
+    let failed = |error| LiveError::system("promiscuous mode of", name, error);
+    let socket = PacketSocket::new().map_err(failed)?;
+    socket.promiscuous(index).map_err(failed)?;
+    Ok(Arc::new(socket))
+}
+
 /// Receive queues of an interface.
 fn queues(name: &str) -> u32 {
     let entries = fs::read_dir(Path::new("/sys/class/net").join(name).join("queues")).into_iter().flatten().flatten();
@@ -161,7 +168,7 @@ impl Backend for XdpLine {
     }
 
     fn block(&mut self, take: &mut dyn FnMut(&LiveFrame<'_>)) -> Result<usize, LiveError> {
-        let Self { socket, filter, gathered, taken, continued, filtered, interface, .. } = self;
+        let Self { socket, filter, gathered, taken, interface, .. } = self;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         let mut frames = 0;
@@ -171,7 +178,6 @@ impl Backend for XdpLine {
                 gathered.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             if goes_on {
-                *continued += 1;
                 return;
             }
             let data = if gathered.is_empty() { bytes } else { &gathered[..] };
@@ -180,8 +186,6 @@ impl Backend for XdpLine {
                 take(&LiveFrame { frame, vlan: None, interface: *interface, is_loopback_copy: false });
                 *taken += 1;
                 frames += 1;
-            } else {
-                *filtered += 1;
             }
             gathered.clear();
         });
@@ -248,7 +252,7 @@ mod tests {
             eprintln!("left out: no network namespace can be made (needs root and iproute2)");
             return;
         };
-        let mut lines = match XdpLine::open("weirxb", 8 << 20, filter) {
+        let mut lines = match XdpLine::open("weirxb", 8 << 20, true, filter) {
             Ok(lines) => lines,
             Err(LiveError::Xdp {
                 reason: reason @ (BpfError::NotBuilt { .. } | BpfError::NotPermitted { .. }),
@@ -300,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_not_there() {
-        let error = XdpLine::open("weirnone", 1 << 20, None).expect_err("is not there");
+        let error = XdpLine::open("weirnone", 1 << 20, false, None).expect_err("is not there");
         assert!(matches!(error, LiveError::NoInterface { .. }), "{error}");
     }
 }
