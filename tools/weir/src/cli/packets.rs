@@ -13,6 +13,9 @@ pub(crate) enum BackendKind {
     AfPacket,
     /// libpcap
     Pcap,
+    /// AF_XDP, for mirror ports: the packets do not reach this machine any more
+    #[value(name = "af_xdp")]
+    AfXdp,
 }
 
 /// Flags about packets.
@@ -35,6 +38,9 @@ pub(crate) struct PacketArgs {
     /// Take only packets that match, as tcpdump would: "tcp port 8080" (man pcap-filter)
     #[arg(long, value_name = "EXPR", requires = "interface", help_heading = "Packets")]
     pub(crate) bpf: Option<String>,
+    /// Copy every packet to user space: no eBPF filter that leaves out in the kernel what is not HTTP
+    #[arg(long, requires = "interface", help_heading = "Packets")]
+    pub(crate) no_kernel_filter: bool,
     /// Threads that follow connections; each has a ring of its own on every interface
     #[arg(
         long,

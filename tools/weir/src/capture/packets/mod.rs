@@ -1,11 +1,13 @@
 //! Packets of interfaces into the session, beside the proxy or alone.
 //!
+//! - [`kernel`]: eBPF programs, and who knows the processes of this host.
 //! - [`save`]: raw packets beside the session.
 //! - [`sink`]: one thread's records into the recorder; it never waits, a ring does not either.
 //! - here: what is asked for, the backends opened for it, and the threads that read them.
 //!
 //! In: flags. Out: one thread a shard, each with a backend on every interface.
 
+mod kernel;
 mod save;
 mod sink;
 
@@ -24,7 +26,7 @@ use weir_engine::{
     ledger::{Layer, Ledger},
     live::{
         Backend, Fanout, FanoutGroup, Line, LineOptions, LiveError, PcapLine, PcapOptions, RingSize, SocketFilter,
-        Worker, classic,
+        Worker, XdpLine, classic,
     },
     pipeline::{Budget, Ids, Outlet, Reservation},
     shard::{Shard, ShardOptions},
@@ -32,6 +34,7 @@ use weir_engine::{
 use weir_proxy::config::Keep;
 
 use self::{
+    kernel::Kernel,
     save::{SavePlan, Saver},
     sink::Sink,
 };
@@ -56,6 +59,7 @@ pub(super) struct PacketOptions {
     pub(super) interfaces: Vec<String>,
     backend: BackendKind,
     bpf: Option<String>,
+    kernel_filter: bool,
     shards: usize,
     promiscuous: bool,
     device_from_link: bool,
@@ -78,10 +82,19 @@ impl PacketOptions {
         if args.backend == BackendKind::Pcap && args.shards > 1 {
             return Err(Usage::new("libpcap reads an interface in one place; leave out --shards").into());
         }
+        if args.backend == BackendKind::AfXdp {
+            if args.shards > 1 {
+                return Err(Usage::new("AF_XDP reads an interface in one place; leave out --shards").into());
+            }
+            if interfaces.iter().any(|name| name == "any") {
+                return Err(Usage::new("AF_XDP takes interfaces by name; name the mirror port instead of any").into());
+            }
+        }
         Ok(Some(Self {
             interfaces,
             backend: args.backend,
             bpf: args.bpf.clone(),
+            kernel_filter: !args.no_kernel_filter,
             shards: usize::from(args.shards),
             promiscuous: !args.no_promiscuous,
             device_from_link: args.device_from == DeviceFrom::Mac,
@@ -117,22 +130,27 @@ pub(super) struct Opened {
     options: PacketOptions,
     /// One list a shard.
     shards: Vec<Vec<Box<dyn Backend>>>,
+    kernel: Kernel,
 }
 
 impl Opened {
     /// Opens every interface for every shard.
     pub(super) fn open(options: PacketOptions) -> Result<Self> {
         let program = options.bpf.as_deref().map(classic::compile).transpose()?;
-        let filter = Arc::new(program.map_or(SocketFilter::None, SocketFilter::Classic));
+        let kernel = Kernel::load(&options);
+        let filter = Arc::new(match program {
+            Some(program) => SocketFilter::Classic(program),
+            None => kernel.socket_filter()?,
+        });
         let mut shards: Vec<Vec<Box<dyn Backend>>> = Vec::new();
         shards.resize_with(options.shards, Vec::new);
         for name in &options.interfaces {
-            let group = (options.shards > 1).then(|| Arc::new(FanoutGroup::new(Fanout::Hash)));
+            let group = if options.shards > 1 { Some(Arc::new(FanoutGroup::new(kernel.fanout()?))) } else { None };
             for shard in &mut shards {
-                shard.push(open(&options, name, &filter, group.as_ref())?);
+                shard.extend(open(&options, name, &filter, group.as_ref())?);
             }
         }
-        Ok(Self { options, shards })
+        Ok(Self { options, shards, kernel })
     }
 
     /// The interfaces.
@@ -154,7 +172,7 @@ impl Opened {
         keep: &Arc<Keep>,
         save: Option<(&Path, FilterSet)>,
     ) -> Result<Packets> {
-        let Self { options, shards } = self;
+        let Self { options, shards, kernel } = self;
         // The rings are part of the budget; where they pass a small one it grants what it has.
         let mut memory = budget.empty();
         let _ = memory.grow(options.ring().bytes() * options.shards * options.interfaces.len());
@@ -165,11 +183,17 @@ impl Opened {
         let save = save.transpose().context("there is no folder for raw packets; leave out --save-packets")?;
         let mut threads = Vec::new();
         for (number, backends) in shards.into_iter().enumerate() {
-            let shard = Shard::new(&shard_options, Arc::clone(ids), budget.clone());
+            let mut shard = Shard::new(&shard_options, Arc::clone(ids), budget.clone());
+            shard.ask_owners(kernel.owners());
             let saver = save.as_ref().map(|plan| Saver::new(Arc::clone(plan), number, Arc::clone(&counters)));
             let saver = saver.transpose().context("raw packets cannot be written; leave out --save-packets")?;
             let sink = Sink::new(outlet.sibling(), Arc::clone(keep), saver);
             let worker = Worker::new(backends, shard, sink, Arc::clone(&counters));
+            // What the filter counted is told once.
+            let worker = match kernel.filter() {
+                Some(filter) => worker.with_filter(filter, number == 0),
+                None => worker,
+            };
             let stop = Arc::clone(&stop);
             let thread = thread::Builder::new().name(format!("weir-packets-{number}"));
             threads.push(thread.spawn(move || worker.run(&stop)).context("a thread for packets cannot be started")?);
@@ -183,22 +207,33 @@ fn open(
     name: &str,
     filter: &Arc<SocketFilter>,
     group: Option<&Arc<FanoutGroup>>,
-) -> Result<Box<dyn Backend>, LiveError> {
+) -> Result<Vec<Box<dyn Backend>>, LiveError> {
     let (name, promiscuous) = (name.to_owned(), options.promiscuous);
     Ok(match options.backend {
-        BackendKind::AfPacket => Box::new(Line::open(LineOptions {
+        BackendKind::AfPacket => vec![Box::new(Line::open(LineOptions {
             name,
             ring: options.ring(),
             promiscuous,
             filter: Arc::clone(filter),
             group: group.cloned(),
-        })?),
-        BackendKind::Pcap => Box::new(PcapLine::open(PcapOptions {
+        })?)],
+        BackendKind::Pcap => vec![Box::new(PcapLine::open(PcapOptions {
             name,
             buffer: options.ring().bytes(),
             promiscuous,
             filter: options.bpf.clone(),
-        })?),
+        })?)],
+        BackendKind::AfXdp => {
+            eprintln!(
+                "weir: AF_XDP takes all packets that come in on {name} away from this machine until the capture ends; for a port \
+                 that others use take --backend af_packet"
+            );
+            let lines = XdpLine::open(&name, options.ring().bytes(), promiscuous, options.bpf.as_deref())?;
+            if !lines.iter().all(XdpLine::is_zero_copy) {
+                tracing::info!("the driver of {name} has no zero-copy: packets are copied");
+            }
+            lines.into_iter().map(|line| Box::new(line) as Box<dyn Backend>).collect()
+        }
     })
 }
 
@@ -288,5 +323,8 @@ mod tests {
         assert!(options(&["--interface", "any", "--interface", "lo"]).is_err_and(|error| error.is::<Usage>()));
         let pcap = ["--interface", "a", "--backend", "pcap", "--shards", "2"];
         assert!(options(&pcap).is_err_and(|error| error.is::<Usage>()));
+        let shards = ["--interface", "a", "--backend", "af_xdp", "--shards", "2"];
+        assert!(options(&shards).is_err_and(|error| error.is::<Usage>()));
+        assert!(options(&["--interface", "any", "--backend", "af_xdp"]).is_err_and(|error| error.is::<Usage>()));
     }
 }
