@@ -53,11 +53,11 @@ impl Conversation {
     }
 
     fn request_head(&mut self, cx: &mut Context, raw: RawHead, time_ns: i64) {
-        let len = raw.bytes.len() as u64;
+        let head_len = raw.bytes.len() as u64;
         let Some(head) = head::request(raw.bytes) else {
             cx.messages.unread("malformed");
             self.requests.lose();
-            self.queue.lost_requests(raw.start, 0, len);
+            self.queue.lost_requests(raw.start, 0, head_len);
             return;
         };
         self.is_http = true;
@@ -98,7 +98,7 @@ impl Conversation {
         match framing {
             Framing::None => self.request_through(cx, time_ns, None),
             Framing::Length(len) if self.says_unwanted(id, Direction::Sent) => {
-                let begin = raw.start + raw.bytes.len() as u64;
+                let begin = raw.start + head_len;
                 cx.tell_unwanted(self.ends.client, self.ends.server, begin, len);
             }
             _ => {}

@@ -198,14 +198,14 @@ impl Conversation {
 
     fn response_head(&mut self, cx: &mut Context, raw: RawHead, time_ns: i64) {
         let (was_lost, found) = (raw.resumed != Resumed::No, raw.resumed == Resumed::Found);
-        let len = raw.bytes.len() as u64;
+        let head_len = raw.bytes.len() as u64;
         // A head that was looked for is one only when nothing in it begins another.
         let is_one = !found || memchr::memmem::rfind(&raw.bytes, b"HTTP/1.") == Some(0);
         let Some(head) = head::response(raw.bytes) else {
             cx.messages.unread("malformed");
             self.break_chain(cx, time_ns);
             self.responses.lose();
-            self.queue.lost_responses(raw.start + len, 0, len, 0);
+            self.queue.lost_responses(raw.start + head_len, 0, head_len, 0);
             return;
         };
         self.is_http = true;
@@ -223,7 +223,7 @@ impl Conversation {
         // the next message.
         if found && (head.odd || !is_one) {
             self.responses.lose();
-            self.queue.lost_responses(raw.start + len, 0, len, 1);
+            self.queue.lost_responses(raw.start + head_len, 0, head_len, 1);
             return;
         }
         // Who pipelines must frame: a head that does not was found in a body.
@@ -279,7 +279,7 @@ impl Conversation {
             (Some(head), _) => self.upgrade(cx, id, &head, raw.start_ns, time_ns),
             (None, Framing::None) => self.response_through(cx, time_ns, None),
             (None, Framing::Length(len)) if !self.doubtful_body && self.says_unwanted(id, Direction::Received) => {
-                let begin = raw.start + raw.bytes.len() as u64;
+                let begin = raw.start + head_len;
                 cx.tell_unwanted(self.ends.server, self.ends.client, begin, len);
             }
             _ => {}
