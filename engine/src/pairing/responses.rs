@@ -53,7 +53,7 @@ impl Conversation {
     /// The next bytes from the server.
     pub(crate) fn received(&mut self, cx: &mut Context, piece: Piece<'_>) {
         // Most pieces lie within a body, and there is nothing to decide.
-        let is_plain = !self.doubtful_body && !(self.alone && self.answering.is_some());
+        let is_plain = !(self.doubtful_body || self.alone && self.answering.is_some());
         if is_plain && self.responses.takes_whole(piece.bytes.len()) {
             if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
                 draft.response_data(cx, piece.bytes);

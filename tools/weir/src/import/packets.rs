@@ -16,7 +16,6 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_engine::{
     ledger::{Layer, Ledger},
     pipeline::{Budget, Ids},
@@ -24,7 +23,12 @@ use weir_engine::{
     source::{Block, CaptureReader, FrameSource, SourceTally, Unpacked},
 };
 
-use super::{gauge::Gauge, options::Options, sink::Sink};
+use super::{
+    gauge::Gauge,
+    lane::{Receiver, Sender, bounded},
+    options::Options,
+    sink::Sink,
+};
 
 /// Blocks between the reader and each shard at most.
 const BLOCKS_WAITING: usize = 3;
@@ -217,7 +221,7 @@ impl Sharded {
 fn taken<T>(spare: &mut Option<T>, used: &Receiver<T>) -> Result<T> {
     match spare.take() {
         Some(block) => Ok(block),
-        None => used.recv().map_err(|_| anyhow!("the shards have ended; this is a bug")),
+        None => used.recv().ok_or_else(|| anyhow!("the shards have ended; this is a bug")),
     }
 }
 
@@ -227,7 +231,7 @@ fn ended(thread: JoinHandle<u64>) -> Result<u64> {
 
 /// The thread of the only shard: takes blocks until the reader has no more.
 fn follow_alone(mut followed: Followed, blocks: &Receiver<Block>, give_back: &Sender<Block>) -> u64 {
-    for block in blocks {
+    while let Some(block) = blocks.recv() {
         let Followed { shard, sink, .. } = &mut followed;
         shard.block(&block, sink);
         followed.flush();
@@ -238,7 +242,7 @@ fn follow_alone(mut followed: Followed, blocks: &Receiver<Block>, give_back: &Se
 
 /// A shard's thread: takes blocks until the reader has no more.
 fn follow(mut followed: Followed, number: usize, blocks: &Receiver<Arc<Sorted>>, give_back: &Sender<Sorted>) -> u64 {
-    for sorted in blocks {
+    while let Some(sorted) = blocks.recv() {
         let Followed { shard, sink, .. } = &mut followed;
         shard.sorted(&sorted, number, sink);
         followed.flush();
