@@ -109,7 +109,9 @@ fn a_pause_ends_with_its_session() {
     let second = rig.finish();
     assert_eq!((ids(&home, &first), ids(&home, &second)), (vec![1], vec![3]));
     assert!(first.paused_us > 0 && second.paused_us == 0, "{first:?} {second:?}");
-    let dropped = |entry: &SessionEntry| entry.ledger.layer(Layer::Exchanges).map_or(0, |tally| tally.dropped_total());
+    let dropped = |entry: &SessionEntry| {
+        entry.ledger.layer(Layer::Exchanges).map_or(0, weir_engine::ledger::Tally::dropped_total)
+    };
     assert_eq!((dropped(&first), dropped(&second)), (0, 1));
     assert!(first.ledger.balances() && second.ledger.balances());
     // A body that both carry is stored in both.
