@@ -7,6 +7,8 @@
 //! - [`ring`]: its memory-mapped receive ring (TPACKET_V3), block after block.
 //! - [`line`]: an interface through a ring, which may go down, away and come again.
 //! - [`owners`]: which process of this host a connection belongs to.
+//! - [`libpcap`]: an interface through libpcap. [`classic`]: filter expressions.
+//! - [`pcapng`]: frames into a file.
 //! - [`worker`]: one thread's work: frames of all interfaces into a shard.
 //! - here: the seam between what yields frames and what takes them.
 //!
@@ -14,9 +16,12 @@
 
 pub mod af_xdp;
 pub mod bpf;
+pub mod classic;
 pub mod error;
+pub mod libpcap;
 pub mod line;
 pub mod owners;
+pub mod pcapng;
 pub mod ring;
 pub mod socket;
 pub mod worker;
@@ -25,8 +30,10 @@ use std::os::fd::BorrowedFd;
 
 pub use af_xdp::XdpLine;
 pub use error::LiveError;
+pub use libpcap::{PcapLine, PcapOptions};
 pub use line::{Line, LineOptions};
 pub use owners::HostOwners;
+pub use pcapng::PcapngWriter;
 pub use ring::RingSize;
 pub use socket::{Fanout, FanoutGroup, Instruction, SocketFilter};
 pub use worker::{LiveSink, Worker};
@@ -93,6 +100,12 @@ pub trait Backend: Send {
 
     /// Lets no more frames in; those that wait can still be taken.
     fn close_intake(&mut self);
+
+    /// Whether everything let in before [`close_intake`](Self::close_intake) was taken.
+    fn is_drained(&mut self) -> bool {
+        let all = self.statistics();
+        all.taken + all.dropped >= all.seen
+    }
 
     /// What was counted since it was opened.
     fn statistics(&mut self) -> LiveStatistics;
