@@ -25,8 +25,8 @@ use weir_engine::{
     filter::FilterSet,
     ledger::{Layer, Ledger},
     live::{
-        Backend, Fanout, FanoutGroup, Line, LineOptions, LiveError, PcapLine, PcapOptions, RingSize, SocketFilter,
-        Worker, XdpLine, classic,
+        Backend, FanoutGroup, Line, LineOptions, LiveError, PcapLine, PcapOptions, RingSize, SocketFilter, Worker,
+        XdpLine, classic,
     },
     pipeline::{Budget, Ids, Outlet, Reservation},
     shard::{Shard, ShardOptions},
