@@ -158,6 +158,8 @@ impl Running {
         if let Some(devices) = devices {
             devices.finish()?;
         }
+        // Before the last one: who waits for that one's end waits for all.
+        let lost: u64 = endings.into_iter().map(lost_by).sum();
         let Some(recorder) = recorder else { bail!("the capture has been stopped already") };
         let closed = recorder.finish()?;
         // Nobody listens there any more.
@@ -165,7 +167,6 @@ impl Running {
             entry.proxy = None;
             entry.ui = None;
         })?;
-        let lost: u64 = endings.into_iter().map(lost_by).sum();
         let mut parts = self.parts();
         parts.lost_before += lost;
         parts.token = None;
@@ -403,17 +404,19 @@ impl Steer for Running {
         if let Err(error) = ending.update_entry(|entry| (entry.proxy, entry.ui) = (None, None)) {
             tracing::warn!("{error}");
         }
-        if let Some((token, _)) = parts.token.take() {
-            let file = TokenFile::write(self.home.root(), &entry.id.to_string(), &token)
-                .context("the token's file cannot be written; the new session runs, weir stop cannot reach it")?;
-            parts.token = Some((token, file));
-        }
+        let id = entry.id.to_string();
         let bytes = parts.proxy.as_ref().map(Proxy::status).unwrap_or_default();
         parts.bytes_before = (bytes.sent_bytes, bytes.received_bytes);
         parts.started = Instant::now();
         (parts.paused_at, parts.paused, parts.meter) = (None, Duration::ZERO, RateMeter::default());
         parts.endings.push(ending);
         parts.entry = entry;
+        // Last: what fails here must not leave the rest undone.
+        if let Some((token, _)) = parts.token.take() {
+            let file = TokenFile::write(self.home.root(), &id, &token)
+                .context("the token's file cannot be written; the new session runs, weir stop cannot reach it")?;
+            parts.token = Some((token, file));
+        }
         Ok(())
     }
 }
