@@ -116,12 +116,12 @@ impl Saver {
     /// A frame that the shard has just taken.
     pub(super) fn frame(&mut self, live: &LiveFrame<'_>, ends: Option<Ends>) {
         let Some(key) = ends.map(Ends::pair) else { return };
-        if !self.connections.contains_key(&key) {
-            self.connections.insert(key, Connection::Undecided { held: VecDeque::new(), bytes: 0 });
+        let connection = self.connections.entry(key).or_insert_with(|| {
             self.order.push_back(key);
-        }
-        match self.connections.get_mut(&key) {
-            Some(Connection::Undecided { held, bytes }) => {
+            Connection::Undecided { held: VecDeque::new(), bytes: 0 }
+        });
+        match connection {
+            Connection::Undecided { held, bytes } => {
                 let frame = &live.frame;
                 held.push_back(Held {
                     time_ns: frame.time_ns,
@@ -141,7 +141,7 @@ impl Saver {
                     self.let_go += 1;
                 }
             }
-            _ => self.write(live),
+            Connection::Wanted => self.write(live),
         }
         while self.held > self.plan.held_bytes || self.order.len() > CONNECTIONS {
             let Some(oldest) = self.order.pop_front() else { break };
