@@ -125,23 +125,25 @@ static __always_inline int is_method(__u32 word)
 	return 0;
 }
 
-static __always_inline int probe(struct __sk_buff *skb, __u32 at, __u32 len, __u8 *b)
+static __always_inline int probe(struct __sk_buff *skb, const struct packet *p, __u32 at, __u32 len, __u8 *b)
 {
 	if (len >= PROBE)
-		return load(skb, at, b, PROBE);
+		return load_payload(skb, p, at, b, PROBE);
 	len &= PROBE - 1;
 	if (len == 0)
 		return -1;
-	return load(skb, at, b, len);
+	return load_payload(skb, p, at, b, len);
 }
 
-static __always_inline int looks_like(struct __sk_buff *skb, __u32 at, __u32 len)
+static __always_inline int looks_like(struct __sk_buff *skb, const struct packet *p)
 {
+	__u32 at = p->payload_at, len = p->payload_len;
 	__u8 b[PROBE] = {};
 	__u32 blank = 0;
 
-	if (probe(skb, at, len, b))
-		return LIKE_NOTHING;
+	/* What cannot be read decides nothing. */
+	if (probe(skb, p, at, len, b))
+		return LIKE_ITS_BEGINNING;
 	/* Line ends before a request line are allowed (RFC 9112 section 2.2). */
 	for (; blank < 4; blank++)
 		if (b[blank] != '\r' && b[blank] != '\n')
@@ -152,8 +154,8 @@ static __always_inline int looks_like(struct __sk_buff *skb, __u32 at, __u32 len
 		at += blank;
 		len -= blank;
 		__builtin_memset(b, 0, sizeof(b));
-		if (probe(skb, at, len, b))
-			return LIKE_NOTHING;
+		if (probe(skb, p, at, len, b))
+			return LIKE_ITS_BEGINNING;
 	}
 	__u32 word = be32(b);
 	if (word == WORD('H', 'T', 'T', 'P') && (b[4] == '/' || len == 4))
@@ -212,7 +214,7 @@ int http_filter(struct __sk_buff *skb)
 	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
 	__u32 state = flow ? flow->state : UNDECIDED;
 	if (p.payload_len > 0 && state != HTTP) {
-		int looks = looks_like(skb, p.payload_at, p.payload_len);
+		int looks = looks_like(skb, &p);
 		struct flow changed = { .state = state, .payloads = flow ? flow->payloads : 0 };
 		if (looks == LIKE_HTTP)
 			changed.state = HTTP;
