@@ -75,8 +75,6 @@ struct packet {
 	/* Where the payload begins, from the network header. */
 	__u32 payload_at;
 	__u32 payload_len;
-	/* Where the outermost datagram ends; 0: there was none. */
-	__u32 outer_end;
 };
 
 enum walk {
@@ -96,19 +94,6 @@ enum walk {
 static __always_inline int load(struct __sk_buff *skb, __u32 at, void *to, __u32 len)
 {
 	return bpf_skb_load_bytes_relative(skb, at, to, len, BPF_HDR_START_NET);
-}
-
-/*
- * The same for payload. The helper that knows the network header reads only the linear part of a packet; behind that the
- * place is told by the end of the outermost datagram, which is that of the packet.
- */
-static __always_inline int load_payload(struct __sk_buff *skb, const struct packet *p, __u32 at, void *to, __u32 len)
-{
-	if (!load(skb, at, to, len))
-		return 0;
-	if (p->outer_end == 0 || skb->len < p->outer_end)
-		return -1;
-	return bpf_skb_load_bytes(skb, skb->len - p->outer_end + at, to, len);
 }
 
 static __always_inline void map_ipv4(struct address *address, const __u8 *bytes)
@@ -203,8 +188,6 @@ static __always_inline int walk(struct __sk_buff *skb, struct packet *p)
 				if (fragment & 0x1fff)
 					return WALK_FRAGMENT;
 				end = at + total;
-				if (p->outer_end == 0)
-					p->outer_end = end;
 				at += header_len;
 				number = header[9];
 				kind = PROTOCOL;
@@ -221,8 +204,6 @@ static __always_inline int walk(struct __sk_buff *skb, struct packet *p)
 				p->has_addresses = 1;
 				at += 40;
 				end = at + len;
-				if (p->outer_end == 0)
-					p->outer_end = end;
 				number = header[6];
 				kind = PROTOCOL;
 				continue;

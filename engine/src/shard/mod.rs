@@ -8,8 +8,6 @@
 //! In: blocks of frames, or of segments that were decoded already. Out: exchanges, messages and connections to
 //! a [`RecordSink`], and a ledger.
 
-#[cfg(test)]
-mod capture_tests;
 pub mod dispatch;
 mod tally;
 #[cfg(test)]
