@@ -91,7 +91,7 @@ static __always_inline void reverse(struct flow_key *to, const struct flow_key *
 	to->zero = 0;
 }
 
-enum looks { LIKE_HTTP, LIKE_ITS_BEGINNING, LIKE_TLS, LIKE_NOTHING };
+enum looks { LIKE_HTTP, LIKE_ITS_BEGINNING, LIKE_TLS, LIKE_NOTHING, NOT_READABLE };
 
 static __always_inline int is_token(__u8 c)
 {
@@ -125,23 +125,49 @@ static __always_inline int is_method(__u32 word)
 	return 0;
 }
 
-static __always_inline int probe(struct __sk_buff *skb, __u32 at, __u32 len, __u8 *b)
+/*
+ * Bytes before the network header, counted from where absolute offsets count: 14, or none. Found by looking,
+ * because it depends on interface, direction and kind of socket. Negative: neither.
+ */
+static __always_inline int link_len(struct __sk_buff *skb)
+{
+	__u64 network[2], found[2];
+
+	if (load(skb, 0, network, sizeof(network)))
+		return -1;
+	if (!bpf_skb_load_bytes(skb, 14, found, sizeof(found)) && found[0] == network[0] && found[1] == network[1])
+		return 14;
+	if (!bpf_skb_load_bytes(skb, 0, found, sizeof(found)) && found[0] == network[0] && found[1] == network[1])
+		return 0;
+	return -1;
+}
+
+/* Reading from the network header stops at the end of a packet's first piece; payloads often lie behind it. */
+static __always_inline int load_payload(struct __sk_buff *skb, int link, __u32 at, void *to, __u32 len)
+{
+	if (link < 0)
+		return load(skb, at, to, len);
+	return bpf_skb_load_bytes(skb, link + at, to, len);
+}
+
+static __always_inline int probe(struct __sk_buff *skb, int link, __u32 at, __u32 len, __u8 *b)
 {
 	if (len >= PROBE)
-		return load(skb, at, b, PROBE);
+		return load_payload(skb, link, at, b, PROBE);
 	len &= PROBE - 1;
 	if (len == 0)
 		return -1;
-	return load(skb, at, b, len);
+	return load_payload(skb, link, at, b, len);
 }
 
 static __always_inline int looks_like(struct __sk_buff *skb, __u32 at, __u32 len)
 {
 	__u8 b[PROBE] = {};
 	__u32 blank = 0;
+	int link = link_len(skb);
 
-	if (probe(skb, at, len, b))
-		return LIKE_NOTHING;
+	if (probe(skb, link, at, len, b))
+		return NOT_READABLE;
 	/* Line ends before a request line are allowed (RFC 9112 section 2.2). */
 	for (; blank < 4; blank++)
 		if (b[blank] != '\r' && b[blank] != '\n')
@@ -152,8 +178,8 @@ static __always_inline int looks_like(struct __sk_buff *skb, __u32 at, __u32 len
 		at += blank;
 		len -= blank;
 		__builtin_memset(b, 0, sizeof(b));
-		if (probe(skb, at, len, b))
-			return LIKE_NOTHING;
+		if (probe(skb, link, at, len, b))
+			return NOT_READABLE;
 	}
 	__u32 word = be32(b);
 	if (word == WORD('H', 'T', 'T', 'P') && (b[4] == '/' || len == 4))
@@ -213,6 +239,8 @@ int http_filter(struct __sk_buff *skb)
 	__u32 state = flow ? flow->state : UNDECIDED;
 	if (p.payload_len > 0 && state != HTTP) {
 		int looks = looks_like(skb, p.payload_at, p.payload_len);
+		if (looks == NOT_READABLE)
+			return decide(skb, PASS_UNREADABLE, WHOLE);
 		struct flow changed = { .state = state, .payloads = flow ? flow->payloads : 0 };
 		if (looks == LIKE_HTTP)
 			changed.state = HTTP;

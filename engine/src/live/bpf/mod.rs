@@ -12,6 +12,8 @@ pub mod filter;
 pub mod object;
 pub mod process;
 #[cfg(test)]
+mod ring_tests;
+#[cfg(test)]
 mod test_packets;
 
 pub use fanout::FanoutProgram;
