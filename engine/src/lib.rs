@@ -20,6 +20,7 @@
 //! - [`http`]: byte streams to messages.
 //! - `pairing`: messages to exchanges.
 //! - [`shard`]: all of it in one piece: frames in, records out.
+//! - [`live`]: frames from the kernel into shards (Linux).
 
 pub mod content;
 pub mod cookie;
@@ -28,6 +29,8 @@ mod flow;
 pub mod http;
 pub mod import;
 pub mod ledger;
+#[cfg(target_os = "linux")]
+pub mod live;
 mod packet;
 mod pairing;
 pub mod pipeline;

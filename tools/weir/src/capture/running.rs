@@ -26,6 +26,7 @@ use weir_storage::{
 
 use super::{
     options::default_name,
+    packets::Packets,
     per_device::{PerDevice, Steered},
     rate::RateMeter,
 };
@@ -44,6 +45,7 @@ const MOST_ENDINGS: usize = 8;
 #[derive(Debug)]
 struct Parts {
     proxy: Option<Proxy>,
+    packets: Option<Packets>,
     recorder: Option<Recorder>,
     /// The sessions of devices, where each has its own.
     devices: Option<PerDevice>,
@@ -70,8 +72,10 @@ pub(crate) struct Begun {
     pub(crate) recorder: Recorder,
     /// The sessions of devices, where each has its own.
     pub(crate) devices: Option<PerDevice>,
-    /// The proxy.
-    pub(crate) proxy: Proxy,
+    /// The proxy, unless packets alone are recorded.
+    pub(crate) proxy: Option<Proxy>,
+    /// What reads the packets of interfaces.
+    pub(crate) packets: Option<Packets>,
     /// The entry of the capture's session.
     pub(crate) entry: SessionEntry,
     /// How servers are reached.
@@ -94,11 +98,12 @@ pub(crate) struct Running {
 impl Running {
     /// Takes over the parts.
     pub(crate) fn new(home: Home, counters: Arc<Counters>, budget: Budget, keep: Arc<Keep>, begun: Begun) -> Self {
-        let Begun { recorder, devices, proxy, entry, way } = begun;
+        let Begun { recorder, devices, proxy, packets, entry, way } = begun;
         let parts = Parts {
             entry,
             devices,
-            proxy: Some(proxy),
+            proxy,
+            packets,
             recorder: Some(recorder),
             endings: Vec::new(),
             lost_before: 0,
@@ -136,18 +141,20 @@ impl Running {
         self.parts().meter.note(Instant::now(), seen);
     }
 
-    /// Stops in the order in which data flows: the proxy (its outlets go with it), then the recorder, which
+    /// Stops in the order in which data flows: proxy and packets (their outlets go with them), then the recorder, which
     /// drains, flushes, compacts and closes the entry. Blocks.
     pub(crate) fn shut_down(&self, grace: Duration) -> Result<SessionEntry> {
         self.stopping.store(true, Relaxed);
-        let (proxy, recorder, devices, endings) = {
+        let endings = std::mem::take(&mut self.parts().endings);
+        let (proxy, packets, recorder, devices) = {
             let mut parts = self.parts();
             parts.end_pause();
-            (parts.proxy.take(), parts.recorder.take(), parts.devices.take(), std::mem::take(&mut parts.endings))
+            (parts.proxy.take(), parts.packets.take(), parts.recorder.take(), parts.devices.take())
         };
         if let Some(proxy) = proxy {
             proxy.stop(grace);
         }
+        let read = packets.map_or(Ok(()), Packets::stop);
         if let Some(devices) = devices {
             devices.finish()?;
         }
@@ -164,7 +171,8 @@ impl Running {
         parts.lost_before += lost;
         parts.token = None;
         parts.entry = entry.clone();
-        Ok(entry)
+        drop(parts);
+        read.map(|()| entry)
     }
 
     /// Takes over the token of the control API: its file follows the session.
@@ -324,7 +332,11 @@ impl Steer for Running {
 
     fn set_filters(&self, filters: FilterSet) -> Result<()> {
         let change = |recorder: &Recorder| recorder.set_filters(filters.clone());
-        self.change_all(|steered| steered.options.filters = filters.clone(), change)
+        self.change_all(|steered| steered.options.filters = filters.clone(), change)?;
+        if let Some(packets) = &self.parts().packets {
+            packets.set_filters(&filters);
+        }
+        Ok(())
     }
 
     fn set_recording(&self, change: RecordingChange) -> Result<()> {
@@ -375,6 +387,9 @@ impl Steer for Running {
         let mut parts = self.parts();
         if parts.devices.is_some() {
             bail!(Refused("a capture with a session for each device cannot begin another; stop it, and start one"));
+        }
+        if parts.packets.is_some() {
+            bail!(Refused("a capture of packets cannot begin another session; stop it, and start one"));
         }
         let (over, under_way) = std::mem::take(&mut parts.endings).into_iter().partition(Ending::is_over);
         parts.endings = under_way;

@@ -1,0 +1,231 @@
+//! One thread's work: the frames of all its interfaces into one shard, until it is to stop.
+//!
+//! In: backends. Out: records into a sink; the ledger from the kernel up. Packet time goes on with the clock when the
+//! lines are quiet, so that what waits for something that never comes is given up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Acquire},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Backend, LiveError, LiveFrame, LiveStatistics};
+use crate::{
+    http::BodyPolicy,
+    ledger::{Counters, Layer, Ledger},
+    shard::{Ends, RecordSink, Shard},
+};
+
+/// Longest wait for frames: a stop is heard within it.
+const WAIT: Duration = Duration::from_millis(50);
+/// How often counts are told and interfaces looked after.
+const CHORES: Duration = Duration::from_millis(200);
+/// Frames this old have been handed over by every backend (blocks are after 40 ms at most).
+const SETTLED: Duration = Duration::from_millis(500);
+/// What still waits at a stop gets this long.
+const LAST_BLOCKS: Duration = Duration::from_secs(2);
+/// Blocks in a row before records are handed over and chores are looked at.
+const BLOCKS: usize = 16;
+
+/// Where a worker's records go.
+pub trait LiveSink: RecordSink {
+    /// Hands over what has gathered.
+    fn flush(&mut self);
+
+    /// What is to be stored from now on: bodies by policy, and responses at all.
+    fn policy(&self) -> Option<(BodyPolicy, bool)> {
+        None
+    }
+
+    /// A frame that the shard has just taken, with the ends of the segment in it, when there was one.
+    fn frame(&mut self, _frame: &LiveFrame<'_>, _ends: Option<Ends>) {}
+
+    /// A backend that yields nothing any more.
+    fn failed(&mut self, error: &LiveError);
+}
+
+/// The work of one thread.
+pub struct Worker<S> {
+    lines: Vec<Box<dyn Backend>>,
+    shard: Shard,
+    sink: S,
+    counters: Arc<Counters>,
+    told: Ledger,
+    /// Copies on the loopback that were left out.
+    copies: u64,
+    /// Of backends that failed.
+    ended: LiveStatistics,
+}
+
+impl<S: LiveSink> Worker<S> {
+    /// Reads `lines` into `shard`, and its records into `sink`.
+    #[must_use]
+    pub fn new(lines: Vec<Box<dyn Backend>>, shard: Shard, sink: S, counters: Arc<Counters>) -> Self {
+        Self { lines, shard, sink, counters, told: Ledger::default(), copies: 0, ended: LiveStatistics::default() }
+    }
+
+    /// Works until `stop`, then reads what the kernel has already taken, and ends all flows. Blocks.
+    pub fn run(mut self, stop: &AtomicBool) {
+        let mut chores = Instant::now();
+        while !stop.load(Acquire) {
+            let mut taken = false;
+            for _ in 0..BLOCKS {
+                if self.round() == 0 {
+                    break;
+                }
+                taken = true;
+            }
+            let is_due = chores.elapsed() >= CHORES;
+            if taken {
+                self.sink.flush();
+            }
+            if is_due {
+                chores = Instant::now();
+                self.chores();
+            }
+            if !taken && self.wait() {
+                self.idle();
+            }
+        }
+        self.end();
+    }
+
+    /// The next block of each line; returns how many frames came.
+    fn round(&mut self) -> usize {
+        let Self { lines, shard, sink, copies, ended, .. } = self;
+        let mut frames = 0;
+        lines.retain_mut(|line| {
+            let taken = line.block(&mut |live| {
+                if live.is_loopback_copy {
+                    *copies += 1;
+                } else {
+                    let ends = shard.frame(&live.frame, sink);
+                    sink.frame(live, ends);
+                }
+            });
+            match taken {
+                Ok(taken) => {
+                    frames += taken;
+                    true
+                }
+                Err(error) => {
+                    sink.failed(&error);
+                    ended.add(&line.statistics());
+                    false
+                }
+            }
+        });
+        frames
+    }
+
+    /// Waits for frames; whether none came in time.
+    fn wait(&mut self) -> bool {
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .lines
+            .iter()
+            .filter_map(|line| line.descriptor())
+            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN | PollFlags::ERR))
+            .collect();
+        let wait = Timespec { tv_sec: 0, tv_nsec: WAIT.as_nanos() as _ };
+        let is_quiet = poll(&mut descriptors, Some(&wait)).unwrap_or(0) == 0;
+        if descriptors.iter().any(|one| one.revents().contains(PollFlags::ERR)) {
+            // An interface went down: the error stays until it is looked at.
+            self.maintain();
+        }
+        is_quiet
+    }
+
+    /// Nothing came for a while: time goes on all the same.
+    fn idle(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(SETTLED);
+        self.shard.tick(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), &mut self.sink);
+        self.sink.flush();
+    }
+
+    fn maintain(&mut self) {
+        let Self { lines, sink, ended, .. } = self;
+        lines.retain_mut(|line| match line.maintain() {
+            Ok(()) => true,
+            Err(error) => {
+                sink.failed(&error);
+                ended.add(&line.statistics());
+                false
+            }
+        });
+    }
+
+    fn chores(&mut self) {
+        self.maintain();
+        if let Some((bodies, responses)) = self.sink.policy() {
+            self.shard.set_policy(bodies, responses);
+        }
+        self.tell(false);
+    }
+
+    /// Reads what is left, then ends everything under way.
+    fn end(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.close_intake());
+        let deadline = Instant::now() + LAST_BLOCKS;
+        loop {
+            while self.round() > 0 {}
+            if self.lines.iter_mut().all(|line| line.is_drained()) || Instant::now() > deadline {
+                break;
+            }
+            self.wait();
+        }
+        self.shard.finish(&mut self.sink);
+        self.sink.flush();
+        self.tell(true);
+    }
+
+    fn statistics(&mut self) -> LiveStatistics {
+        let mut all = self.ended;
+        self.lines.iter_mut().for_each(|line| all.add(&line.statistics()));
+        all
+    }
+
+    /// Adds to the counters what was counted since the last time.
+    fn tell(&mut self, is_end: bool) {
+        let all = self.statistics();
+        let mut now = self.shard.ledger();
+        let tally = now.layer_mut(Layer::Packets);
+        // The shard counted what was taken, but for the copies.
+        let waiting = all.seen.saturating_sub(all.taken + all.dropped);
+        tally.seen += all.dropped + self.copies + waiting;
+        let unread = if is_end { waiting } else { 0 };
+        for (reason, count) in
+            [("ring_full", all.dropped), ("ring_unread", unread), ("ignored:loopback_copy", self.copies)]
+        {
+            if count > 0 {
+                tally.dropped.insert(reason.to_owned(), count);
+            }
+        }
+        for (what, count) in [
+            ("ring_freezes", all.freezes),
+            ("interface_downs", all.downs),
+            ("interface_dropped", all.interface_dropped),
+        ] {
+            if count > 0 {
+                tally.noted.insert(what.to_owned(), count);
+            }
+        }
+        self.counters.advance(&self.told, &now);
+        self.told = now;
+    }
+}
+
+impl LiveStatistics {
+    /// Adds what another backend counted.
+    fn add(&mut self, other: &Self) {
+        self.seen += other.seen;
+        self.dropped += other.dropped;
+        self.taken += other.taken;
+        self.freezes += other.freezes;
+        self.downs += other.downs;
+        self.interface_dropped += other.interface_dropped;
+    }
+}
