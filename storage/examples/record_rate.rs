@@ -71,7 +71,7 @@ fn main() {
     let entry = rig.finish();
     println!("stopped in {:.2} s, {} exchanges kept", stopping.elapsed().as_secs_f64(), entry.exchanges);
     for table in weir_storage::Table::ALL {
-        let parts = weir_storage::list_parts(&weir_storage::Home::at(&home), &entry.id, table).expect("lists");
+        let parts = weir_storage::list_parts(&Home::at(&home), &entry.id, table).expect("lists");
         let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         println!("{table:12} {:3} parts {:8.1} bytes/exchange", parts.len(), bytes as f64 / count as f64);
     }
