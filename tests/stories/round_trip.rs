@@ -133,7 +133,8 @@ fn a_har_that_is_imported_again_holds_the_same_exchanges() -> Result<()> {
     }
     let errors: Vec<_> = before.iter().filter_map(|row| row["error"].as_str()).collect();
     ensure!(errors.len() == 2, "the two that failed: {errors:?}");
-    let (sent, back) = (messages(&home, &session)?, messages(&home, "imported")?);
+    let imported = home.json(&["session", "show", "imported"])?["id"].as_str().context("an id")?.to_owned();
+    let (sent, back) = (messages(&home, &session)?, messages(&home, &imported)?);
     ensure!(sent.len() > 20 && sent == back, "{sent:?}\n{back:?}");
     // What was imported makes the same file again, but for the session's name.
     let again = exported(&home, "imported", &folder, "second.har")?;

@@ -387,6 +387,9 @@ impl Steer for Running {
         if parts.devices.is_some() {
             bail!(Refused("a capture with a session for each device cannot begin another; stop it, and start one"));
         }
+        if parts.packets.is_some() {
+            bail!(Refused("a capture of packets cannot begin another session; stop it, and start one"));
+        }
         let (over, under_way) = std::mem::take(&mut parts.endings).into_iter().partition(Ending::is_over);
         parts.endings = under_way;
         let over: Vec<Ending> = over;
