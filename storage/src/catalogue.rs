@@ -181,6 +181,7 @@ impl Catalogue {
             files::remove_dir_all(&self.home.lake_dir(table, id))?;
         }
         files::remove_dir_all(&self.home.tombstones_dir(id))?;
+        files::remove_dir_all(&self.home.packets_dir(id))?;
         // The entry last: a delete that was interrupted can be asked for again.
         let path = self.home.entry_path(id);
         fs::remove_file(&path).map_err(StorageError::io("remove", &path))?;

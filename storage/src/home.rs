@@ -94,6 +94,12 @@ impl Home {
         self.root.join("lake").join(table.as_str()).join(format!("session={id}"))
     }
 
+    /// Raw packets of a session, for other tools (`--save-packets`).
+    #[must_use]
+    pub fn packets_dir(&self, id: &SessionId) -> PathBuf {
+        self.root.join("packets").join(format!("session={id}"))
+    }
+
     /// What is deleted of a session but still in its parts.
     #[must_use]
     pub fn tombstones_dir(&self, id: &SessionId) -> PathBuf {

@@ -3,6 +3,7 @@
 //! - [`process`]: a child process that cannot outlive its story.
 //! - [`certs`]: an authority for test servers, with the certificates servers get wrong too.
 //! - [`nginx`]: a real nginx over HTTP/1.1, HTTP/2, TLS 1.2 and 1.3, with files of many sizes and types.
+//! - [`netns`]: two hosts in network namespaces, joined by a veth pair, with nginx on one of them.
 //! - [`origin`]: the origin that misbehaves on request (`python/origin.py`).
 //! - [`weir`]: `weir capture` in a home of its own, and the commands that answer from it.
 //! - [`checks`]: what several stories hold against rows.
@@ -15,6 +16,7 @@
 pub mod certs;
 pub mod checks;
 pub mod client;
+pub mod netns;
 pub mod nginx;
 pub mod node;
 pub mod origin;

@@ -1,6 +1,7 @@
 //! `weir capture` in a home of its own, and the commands that answer from it.
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
@@ -135,7 +136,7 @@ impl Home {
 pub struct Weir {
     process: Process,
     ready: Value,
-    proxy: SocketAddr,
+    proxy: Option<SocketAddr>,
     _logs: TempDir,
 }
 
@@ -156,15 +157,27 @@ impl Weir {
     /// # Errors
     /// When it does not become ready.
     pub fn start(home: &Home, arguments: &[&str]) -> Result<Self> {
-        let mut command = process::command(binary()?);
-        command.args(["capture", "--json", "--proxy", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--home"]);
+        Self::start_behind(&[], home, &[&["--proxy", "127.0.0.1:0"], arguments].concat())
+    }
+
+    /// Starts `weir capture --json` behind another command, such as `ip netns exec NAME`; the proxy is where
+    /// the arguments say.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_behind(before: &[&str], home: &Home, arguments: &[&str]) -> Result<Self> {
+        let binary = binary()?;
+        let mut line: Vec<&OsStr> = before.iter().map(OsStr::new).collect();
+        line.push(binary.as_os_str());
+        let mut command = process::command(line[0]);
+        command.args(&line[1..]).args(["capture", "--json", "--ui", "127.0.0.1:0", "--home"]);
         command.arg(home.path()).args(arguments);
         let logs = TempDir::with_prefix("weir-logs-")?;
         let process = Process::start("weir", command, logs.path())?;
         let line = process.line(PATIENCE)?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("the ready line: {line}"))?;
         ensure!(ready["event"] == "ready", "the first line is {line}");
-        let proxy = ready["proxy"].as_str().context("the ready line tells the proxy")?.parse()?;
+        let proxy = ready["proxy"].as_str().map(str::parse).transpose()?;
         Ok(Self { process, ready, proxy, _logs: logs })
     }
 
@@ -178,9 +191,20 @@ impl Weir {
     }
 
     /// Address of the proxy.
+    ///
+    /// # Panics
+    /// When it runs without one.
     #[must_use]
     pub fn proxy(&self) -> SocketAddr {
-        self.proxy
+        self.proxy.expect("a capture with a proxy")
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// The session's id.

@@ -69,7 +69,7 @@ fn program() -> String {
 }
 
 impl LiveError {
-    /// From what the kernel said.
+    /// From what the kernel said when `what` was tried on the interface `name`.
     pub(super) fn system(what: &'static str, name: &str, error: impl Into<io::Error>) -> Self {
         let error = error.into();
         match error.kind() {

@@ -4,13 +4,18 @@
 //! - [`socket`]: a packet socket (packet(7)): filter, fan-out group, promiscuous mode, statistics.
 //! - [`ring`]: its memory-mapped receive ring (TPACKET_V3), block after block.
 //! - [`line`]: an interface through a ring, which may go down, away and come again.
+//! - [`libpcap`]: an interface through libpcap. [`classic`]: filter expressions.
+//! - [`pcapng`]: frames into a file.
 //! - [`worker`]: one thread's work: frames of all interfaces into a shard.
 //! - here: the seam between what yields frames and what takes them.
 //!
 //! In: names of interfaces. Out: frames to a [`Shard`](crate::shard::Shard), and counts from the kernel up.
 
+pub mod classic;
 pub mod error;
+pub mod libpcap;
 pub mod line;
+pub mod pcapng;
 pub mod ring;
 pub mod socket;
 pub mod worker;
@@ -18,7 +23,9 @@ pub mod worker;
 use std::os::fd::BorrowedFd;
 
 pub use error::LiveError;
+pub use libpcap::{PcapLine, PcapOptions};
 pub use line::{Line, LineOptions};
+pub use pcapng::PcapngWriter;
 pub use ring::RingSize;
 pub use socket::{Fanout, FanoutGroup, Instruction, SocketFilter};
 pub use worker::{LiveSink, Worker};
@@ -85,6 +92,12 @@ pub trait Backend: Send {
 
     /// Lets no more frames in; those that wait can still be taken.
     fn close_intake(&mut self);
+
+    /// Whether everything let in before [`close_intake`](Self::close_intake) was taken.
+    fn is_drained(&mut self) -> bool {
+        let all = self.statistics();
+        all.taken + all.dropped >= all.seen
+    }
 
     /// What was counted since it was opened.
     fn statistics(&mut self) -> LiveStatistics;

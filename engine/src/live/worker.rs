@@ -17,7 +17,7 @@ use super::{Backend, LiveError, LiveFrame, LiveStatistics};
 use crate::{
     http::BodyPolicy,
     ledger::{Counters, Layer, Ledger},
-    shard::{RecordSink, Shard},
+    shard::{Ends, RecordSink, Shard},
 };
 
 /// Longest wait for frames: a stop is heard within it.
@@ -41,8 +41,8 @@ pub trait LiveSink: RecordSink {
         None
     }
 
-    /// A frame that the shard has just taken.
-    fn frame(&mut self, _frame: &LiveFrame<'_>) {}
+    /// A frame that the shard has just taken, with the ends of the segment in it, when there was one.
+    fn frame(&mut self, _frame: &LiveFrame<'_>, _ends: Option<Ends>) {}
 
     /// A backend that yields nothing any more.
     fn failed(&mut self, error: &LiveError);
@@ -103,8 +103,8 @@ impl<S: LiveSink> Worker<S> {
                 if live.is_loopback_copy {
                     *copies += 1;
                 } else {
-                    shard.frame(&live.frame, sink);
-                    sink.frame(live);
+                    let ends = shard.frame(&live.frame, sink);
+                    sink.frame(live, ends);
                 }
             });
             match taken {
@@ -172,8 +172,7 @@ impl<S: LiveSink> Worker<S> {
         let deadline = Instant::now() + LAST_BLOCKS;
         loop {
             while self.round() > 0 {}
-            let all = self.statistics();
-            if all.taken + all.dropped >= all.seen || Instant::now() > deadline {
+            if self.lines.iter_mut().all(|line| line.is_drained()) || Instant::now() > deadline {
                 break;
             }
             self.wait();

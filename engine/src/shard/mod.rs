@@ -13,7 +13,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 pub use dispatch::{Dispatcher, Sorted};
 pub use tally::ShardFigures;
@@ -22,7 +22,7 @@ use crate::{
     flow::FlowTable,
     http::BodyPolicy,
     ledger::Ledger,
-    packet::{Decoder, LinkSource, Skip},
+    packet::{Address, Decoder, LinkSource, Segment, Skip},
     pairing::{Context, Conversation},
     pipeline::{Budget, Ids},
     record::Record,
@@ -93,7 +93,7 @@ impl Intake {
     }
 
     /// The segment in a frame.
-    fn segment<'a>(&'a mut self, frame: &Frame<'a>) -> Option<crate::packet::Segment<'a>> {
+    fn segment<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Segment<'a>> {
         self.frames += 1;
         match self.decoder.decode(frame) {
             Ok(mut segment) => {
@@ -108,6 +108,30 @@ impl Intake {
                 None
             }
         }
+    }
+}
+
+/// Between whom a segment went.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    source: (Address, u16),
+    destination: (Address, u16),
+}
+
+impl Ends {
+    fn of(segment: &Segment<'_>) -> Self {
+        Self {
+            source: (segment.source, segment.source_port),
+            destination: (segment.destination, segment.destination_port),
+        }
+    }
+
+    /// Both ends, the same for both directions.
+    #[must_use]
+    pub fn pair(self) -> [SocketAddr; 2] {
+        let mut pair = [self.source, self.destination].map(|(address, port)| address.with_port(port));
+        pair.sort_unstable();
+        pair
     }
 }
 
@@ -143,12 +167,15 @@ impl Shard {
         }
     }
 
-    /// Takes one frame.
-    pub fn frame(&mut self, frame: &Frame<'_>, sink: &mut impl RecordSink) {
-        if let Some(segment) = self.intake.segment(frame) {
+    /// Takes one frame; tells between whom the segment in it went.
+    pub fn frame(&mut self, frame: &Frame<'_>, sink: &mut impl RecordSink) -> Option<Ends> {
+        let segment = self.intake.segment(frame);
+        let ends = segment.as_ref().map(Ends::of);
+        if let Some(segment) = segment {
             self.flows.segment(&segment, frame.time_ns, &mut self.context);
         }
         self.hand_out(sink);
+        ends
     }
 
     /// Takes the segments that a [`Dispatcher`] sorted to this shard.

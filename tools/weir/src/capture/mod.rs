@@ -2,6 +2,7 @@
 //!
 //! - [`options`]: flags into the libraries' configurations.
 //! - [`ports`], [`addresses`]: where to listen, and what phones see.
+//! - [`packets`]: interfaces whose packets are recorded too. [`privileges`]: what is given up before.
 //! - [`per_device`]: a session for each device beside that of the capture.
 //! - [`running`]: the parts while they run, and how they are steered and stopped.
 //! - [`watch`]: signals, `--duration`, the status line.
@@ -10,8 +11,10 @@
 mod addresses;
 pub(crate) mod live;
 mod options;
+mod packets;
 mod per_device;
 pub(crate) mod ports;
+mod privileges;
 mod rate;
 mod running;
 mod watch;
@@ -56,10 +59,20 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Runs a capture from start to end.
 pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outcome> {
     let options = Options::from_args(args)?;
+    // First, while this is the only thread: what follows runs without the rights that packets do not need.
+    let packets = options.packets.clone().map(packets::Opened::open).transpose()?;
+    if packets.is_some() {
+        privileges::drop_others(home, options.listen().map(|listen| listen.port()));
+    }
     let watch = watch::Watch::begin()?;
     recover(home)?;
-    let authority = Arc::new(Authority::load_or_create(&home.ca_dir())?);
-    ports::check(options.proxy.listen, "--proxy")?;
+    let authority = match options.listen() {
+        Some(listen) => {
+            ports::check(listen, "--proxy")?;
+            Some(Arc::new(Authority::load_or_create(&home.ca_dir())?))
+        }
+        None => None,
+    };
     let ui = options.ui.map(options::Ui::bind).transpose()?;
     let ui_address = ui.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
 
@@ -89,35 +102,52 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
         })
         .transpose()?;
 
-    let mut config = options.proxy.clone();
-    config.refuse.extend(ui_address);
-    let outlet = Outlet::new(sender, Arc::clone(&counters), when_full);
-    let proxy = match Proxy::start(config, Arc::clone(&authority), outlet, ids, budget.clone()) {
-        Ok(proxy) => proxy,
+    let keep = Arc::clone(&options.proxy.keep);
+    let interfaces = packets.as_ref().map_or_else(Vec::new, |packets| packets.interfaces().to_vec());
+    let begun = (|| {
+        // The proxy's clients can be slowed down; packets cannot.
+        let shedding = Outlet::new(sender.clone(), Arc::clone(&counters), WhenFull::Shed);
+        let outlet = Outlet::new(sender, Arc::clone(&counters), when_full);
+        let proxy = authority.as_ref().map(|authority| {
+            let mut config = options.proxy.clone();
+            config.refuse.extend(ui_address);
+            Proxy::start(config, Arc::clone(authority), outlet, Arc::clone(&ids), budget.clone())
+        });
+        let proxy = proxy.transpose()?;
+        let packets = packets.map(|packets| {
+            let folder = home.packets_dir(&session);
+            let save = packets.saves().then(|| (folder.as_path(), options.filters.clone()));
+            packets.start(&shedding, &ids, &budget, &keep, save)
+        });
+        let packets = packets.transpose()?;
+        anyhow::Ok((proxy, packets))
+    })();
+    let (proxy, packets) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             // Nothing was recorded: no session is left behind.
             devices.map_or(Ok(()), per_device::PerDevice::finish)?;
             recorder.finish()?;
             Catalogue::open(home).delete(&session)?;
-            return Err(error.into());
+            return Err(error);
         }
     };
-    let address = proxy.local_addr();
+    let address = proxy.as_ref().map(Proxy::local_addr);
     let entry = recorder.update_entry(|entry| {
-        entry.proxy = Some(address.to_string());
+        entry.proxy = address.map(|address| address.to_string());
         entry.ui = ui_address.map(|ui| ui.to_string());
     })?;
 
-    let keep = Arc::clone(&options.proxy.keep);
     let running = Arc::new(Running::new(
         home.clone(),
         counters,
         budget,
         keep,
-        running::Begun { recorder, devices, proxy, entry },
+        running::Begun { recorder, devices, proxy, packets, entry },
     ));
     let api = Api::start(ui, home, &session.to_string(), &running)?;
-    announce(&options, &authority, home, &running, address, &api, out)?;
+    let proxy = address.zip(authority.as_deref());
+    announce(&options, proxy, &interfaces, home, &running, &api, out)?;
 
     let entry = watch.until_stopped(&running, args.duration, out.json)?;
     drop(api);
@@ -130,7 +160,13 @@ pub(crate) fn run(args: &CaptureArgs, home: &Home, out: &mut Out) -> Result<Outc
             units::counted(entry.exchanges, "exchange", "exchanges")
         );
     }
-    Ok(if entry.ledger.lost() > 0 { Outcome::Lost } else { Outcome::Done })
+    // Packets that were not there (gaps, connections that had begun before) are the line's doing, not weir's.
+    let lost = if interfaces.is_empty() {
+        entry.ledger.lost()
+    } else {
+        entry.ledger.lost_by_weir() + packets::lost(&entry.ledger)
+    };
+    Ok(if lost > 0 { Outcome::Lost } else { Outcome::Done })
 }
 
 /// Closes sessions whose process died, with a notice.
@@ -183,26 +219,28 @@ impl Drop for Api {
 
 fn announce(
     options: &Options,
-    authority: &Authority,
+    proxy: Option<(SocketAddr, &Authority)>,
+    interfaces: &[String],
     home: &Home,
     running: &Running,
-    proxy: SocketAddr,
     api: &Api,
     out: &mut Out,
 ) -> Result<()> {
     use crate::api::Steer;
     let status = running.status();
-    let ca = authority.certificate_path().unwrap_or_else(|| home.ca_dir());
-    let phones = if proxy.ip().is_unspecified() { addresses::reachable(proxy.port()) } else { Vec::new() };
+    let proxy = proxy.map(|(address, authority)| welcome::ProxyFacts {
+        address,
+        ca: authority.certificate_path().unwrap_or_else(|| home.ca_dir()),
+        trusted: is_trusted(authority),
+        phones: if address.ip().is_unspecified() { addresses::reachable(address.port()) } else { Vec::new() },
+        auth: options.proxy.auth.as_ref(),
+    });
     let welcome = Welcome {
         session: &status.session,
         name: &status.name,
         proxy,
+        interfaces,
         ui: api.link.as_deref(),
-        ca: &ca,
-        trusted: is_trusted(authority),
-        phones: &phones,
-        auth: options.proxy.auth.as_ref(),
         filters: status.filters.as_deref(),
     };
     welcome.print(out)?;

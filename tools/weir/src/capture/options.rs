@@ -11,7 +11,7 @@ use weir_engine::filter::FilterSet;
 use weir_proxy::config::{BodyPolicy, Keep, ProxyConfig, UpstreamConfig, UpstreamProxy};
 use weir_storage::{Home, Labels, Limits, RecorderOptions};
 
-use super::ports;
+use super::{packets::PacketOptions, ports};
 use crate::{
     cli::{CaptureArgs, capture::Bodies, values::Listen},
     outcome::Usage,
@@ -46,6 +46,9 @@ impl Ui {
 pub(super) struct Options {
     pub(super) proxy: ProxyConfig,
     pub(super) ui: Option<Ui>,
+    /// The interfaces whose packets are recorded.
+    pub(super) packets: Option<PacketOptions>,
+    no_proxy: bool,
     pub(super) memory: usize,
     pub(super) filters: FilterSet,
     name: String,
@@ -112,10 +115,13 @@ impl Options {
             (false, Some(ui)) => Some(Ui::At(ui.local())),
             (false, None) => Some(Ui::Default),
         };
+        let memory = usize::try_from(args.memory).unwrap_or(usize::MAX);
         Ok(Self {
             proxy,
             ui,
-            memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+            packets: PacketOptions::from_args(&args.packets, memory)?,
+            no_proxy: args.packets.no_proxy,
+            memory,
             filters,
             name: args.name.clone().unwrap_or_else(|| default_name(&Zoned::now())),
             flush_interval: args.flush_interval,
@@ -124,8 +130,18 @@ impl Options {
         })
     }
 
+    /// Where the proxy listens, when there is one.
+    pub(super) fn listen(&self) -> Option<SocketAddr> {
+        (!self.no_proxy).then_some(self.proxy.listen)
+    }
+
     /// The recorder's part of it.
     pub(super) fn recorder(&self, home: &Home, labels: &Labels) -> RecorderOptions {
+        let source = match (&self.packets, self.no_proxy) {
+            (None, _) => "proxy",
+            (Some(_), false) => "proxy+packets",
+            (Some(_), true) => "packets",
+        };
         RecorderOptions {
             cookies: self.cookies,
             limits: self.limits,
@@ -133,7 +149,7 @@ impl Options {
             filters: self.filters.clone(),
             flush_interval: self.flush_interval,
             name: Some(self.name.clone()),
-            ..RecorderOptions::new(home.clone(), "proxy")
+            ..RecorderOptions::new(home.clone(), source)
         }
     }
 }

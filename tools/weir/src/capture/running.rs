@@ -21,6 +21,7 @@ use weir_proxy::{Proxy, config::Keep};
 use weir_storage::{Catalogue, CookieQuery, Deleted, Home, Labels, Recorder, SessionEntry, StorageError, Tail};
 
 use super::{
+    packets::Packets,
     per_device::{PerDevice, Steered},
     rate::RateMeter,
 };
@@ -30,6 +31,7 @@ use crate::api::{Recording, RecordingChange, Status, Steer};
 #[derive(Debug)]
 struct Parts {
     proxy: Option<Proxy>,
+    packets: Option<Packets>,
     recorder: Option<Recorder>,
     /// The sessions of devices, where each has its own.
     devices: Option<PerDevice>,
@@ -47,8 +49,10 @@ pub(crate) struct Begun {
     pub(crate) recorder: Recorder,
     /// The sessions of devices, where each has its own.
     pub(crate) devices: Option<PerDevice>,
-    /// The proxy.
-    pub(crate) proxy: Proxy,
+    /// The proxy, unless packets alone are recorded.
+    pub(crate) proxy: Option<Proxy>,
+    /// What reads the packets of interfaces.
+    pub(crate) packets: Option<Packets>,
     /// The entry of the capture's session.
     pub(crate) entry: SessionEntry,
 }
@@ -69,11 +73,12 @@ pub(crate) struct Running {
 impl Running {
     /// Takes over the parts.
     pub(crate) fn new(home: Home, counters: Arc<Counters>, budget: Budget, keep: Arc<Keep>, begun: Begun) -> Self {
-        let Begun { recorder, devices, proxy, entry } = begun;
+        let Begun { recorder, devices, proxy, packets, entry } = begun;
         let parts = Parts {
             entry,
             devices,
-            proxy: Some(proxy),
+            proxy,
+            packets,
             recorder: Some(recorder),
             paused_at: None,
             paused: Duration::ZERO,
@@ -106,18 +111,19 @@ impl Running {
         self.parts().meter.note(Instant::now(), seen);
     }
 
-    /// Stops in the order in which data flows: the proxy (its outlets go with it), then the recorder, which
+    /// Stops in the order in which data flows: proxy and packets (their outlets go with them), then the recorder, which
     /// drains, flushes, compacts and closes the entry. Blocks.
     pub(crate) fn shut_down(&self, grace: Duration) -> Result<SessionEntry> {
         self.stopping.store(true, Relaxed);
-        let (proxy, recorder, devices) = {
+        let (proxy, packets, recorder, devices) = {
             let mut parts = self.parts();
             parts.end_pause();
-            (parts.proxy.take(), parts.recorder.take(), parts.devices.take())
+            (parts.proxy.take(), parts.packets.take(), parts.recorder.take(), parts.devices.take())
         };
         if let Some(proxy) = proxy {
             proxy.stop(grace);
         }
+        let read = packets.map_or(Ok(()), Packets::stop);
         if let Some(devices) = devices {
             devices.finish()?;
         }
@@ -129,7 +135,7 @@ impl Running {
             entry.ui = None;
         })?;
         self.parts().entry = entry.clone();
-        Ok(entry)
+        read.map(|()| entry)
     }
 
     /// Changes the recorder, and remembers the entry that came of it.
@@ -253,7 +259,11 @@ impl Steer for Running {
 
     fn set_filters(&self, filters: FilterSet) -> Result<()> {
         let change = |recorder: &Recorder| recorder.set_filters(filters.clone());
-        self.change_all(|steered| steered.options.filters = filters.clone(), change)
+        self.change_all(|steered| steered.options.filters = filters.clone(), change)?;
+        if let Some(packets) = &self.parts().packets {
+            packets.set_filters(&filters);
+        }
+        Ok(())
     }
 
     fn set_recording(&self, change: RecordingChange) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::Serialize;
@@ -16,9 +16,12 @@ use crate::output::{Out, Tone};
 pub(crate) struct Ready<'a> {
     event: &'static str,
     session: &'a str,
-    proxy: String,
+    /// Null with `--no-proxy`, as is `ca`.
+    proxy: Option<String>,
     ui: Option<&'a str>,
-    ca: &'a Path,
+    ca: Option<&'a Path>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    interfaces: &'a [String],
 }
 
 /// The line of `--json` at the end (**contract**).
@@ -44,20 +47,29 @@ pub(crate) struct Welcome<'a> {
     pub(crate) session: &'a str,
     /// Its name.
     pub(crate) name: &'a str,
-    /// Where the proxy listens.
-    pub(crate) proxy: SocketAddr,
+    /// The proxy, unless packets alone are recorded.
+    pub(crate) proxy: Option<ProxyFacts<'a>>,
+    /// Interfaces whose packets are recorded.
+    pub(crate) interfaces: &'a [String],
     /// The link with the token.
     pub(crate) ui: Option<&'a str>,
+    /// The capture filter, where there is one.
+    pub(crate) filters: Option<&'a str>,
+}
+
+/// What is known of the proxy.
+#[derive(Debug)]
+pub(crate) struct ProxyFacts<'a> {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     /// The CA certificate.
-    pub(crate) ca: &'a Path,
+    pub(crate) ca: PathBuf,
     /// Whether this machine trusts it.
     pub(crate) trusted: bool,
     /// Addresses for phones, when it listens on all addresses.
-    pub(crate) phones: &'a [SocketAddr],
+    pub(crate) phones: Vec<SocketAddr>,
     /// Credentials that clients must give.
     pub(crate) auth: Option<&'a (String, String)>,
-    /// The capture filter, where there is one.
-    pub(crate) filters: Option<&'a str>,
 }
 
 impl Welcome<'_> {
@@ -67,9 +79,10 @@ impl Welcome<'_> {
             let ready = Ready {
                 event: "ready",
                 session: self.session,
-                proxy: self.proxy.to_string(),
+                proxy: self.proxy.as_ref().map(|proxy| proxy.address.to_string()),
                 ui: self.ui,
-                ca: self.ca,
+                ca: self.proxy.as_ref().map(|proxy| proxy.ca.as_path()),
+                interfaces: self.interfaces,
             };
             out.json_line(&ready)?;
         } else {
@@ -79,24 +92,14 @@ impl Welcome<'_> {
     }
 
     fn lines(&self, out: &mut Out) -> io::Result<()> {
-        // What listens on all addresses is reached at home.
-        let host = if self.proxy.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { self.proxy.ip() };
-        let proxy = SocketAddr::new(host, self.proxy.port());
-        let credentials = self.auth.map(|(user, password)| format!(" -U {}", quote(&format!("{user}:{password}"))));
-        let credentials = credentials.as_deref().unwrap_or_default();
-        let heading = format!("weir records {} through the proxy {proxy}", quote(self.name));
-        out.heading(&heading)?;
-        let ca = quote(&self.ca.display().to_string());
-        let mut facts = vec![
-            ("try", format!("curl -x http://{proxy}{credentials} --cacert {ca} https://example.com/")),
-            ("set up a device", format!("use {proxy} as its HTTP proxy, then open http://weir.proxy/ on it")),
+        let ways = [
+            self.proxy.as_ref().map(|proxy| format!("through the proxy {}", proxy.at_home())),
+            (!self.interfaces.is_empty()).then(|| format!("plain HTTP on {}", self.interfaces.join(", "))),
         ];
-        for phone in self.phones {
-            facts.push(("from the network", format!("{phone} (HTTP proxy of a phone's Wi-Fi settings)")));
-        }
-        if !self.trusted {
-            facts.push(("trust the CA here", "weir ca install".to_owned()));
-        }
+        let ways: Vec<String> = ways.into_iter().flatten().collect();
+        let heading = format!("weir records {} {}", quote(self.name), ways.join(" and "));
+        out.heading(&heading)?;
+        let mut facts = self.proxy.as_ref().map(ProxyFacts::facts).unwrap_or_default();
         if let Some(filters) = self.filters {
             facts.push(("records only", filters.to_owned()));
         }
@@ -105,12 +108,39 @@ impl Welcome<'_> {
         }
         facts.push(("stop", "Ctrl-C; then: weir overview, weir requests, weir show ID".to_owned()));
         out.facts(&facts)?;
-        if !self.phones.is_empty() && self.auth.is_none() {
+        if self.proxy.as_ref().is_some_and(|proxy| !proxy.phones.is_empty() && proxy.auth.is_none()) {
             let hint = "anyone on this network can use the proxy now; --auth user:password asks for credentials";
             let hint = out.style.paint(Tone::Warn, hint).into_owned();
             writeln!(out, "{hint}")?;
         }
         Ok(())
+    }
+}
+
+impl ProxyFacts<'_> {
+    /// What listens on all addresses is reached at home.
+    fn at_home(&self) -> SocketAddr {
+        let ip = self.address.ip();
+        SocketAddr::new(if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }, self.address.port())
+    }
+
+    /// What to do with it.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let proxy = self.at_home();
+        let credentials = self.auth.map(|(user, password)| format!(" -U {}", quote(&format!("{user}:{password}"))));
+        let credentials = credentials.as_deref().unwrap_or_default();
+        let ca = quote(&self.ca.display().to_string());
+        let mut facts = vec![
+            ("try", format!("curl -x http://{proxy}{credentials} --cacert {ca} https://example.com/")),
+            ("set up a device", format!("use {proxy} as its HTTP proxy, then open http://weir.proxy/ on it")),
+        ];
+        for phone in &self.phones {
+            facts.push(("from the network", format!("{phone} (HTTP proxy of a phone's Wi-Fi settings)")));
+        }
+        if !self.trusted {
+            facts.push(("trust the CA here", "weir ca install".to_owned()));
+        }
+        facts
     }
 }
 
@@ -133,9 +163,10 @@ mod tests {
         let ready = Ready {
             event: "ready",
             session: "01J",
-            proxy: "127.0.0.1:5559".to_owned(),
+            proxy: Some("127.0.0.1:5559".to_owned()),
             ui: Some("http://127.0.0.1:5560/?token=x"),
-            ca: Path::new("/h/ca/weir-proxy-ca.crt"),
+            ca: Some(Path::new("/h/ca/weir-proxy-ca.crt")),
+            interfaces: &[],
         };
         assert_eq!(
             serde_json::to_string(&ready).expect("serialises"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     filters::FilterArgs,
+    packets::PacketArgs,
     values::{Listen, credentials, memory, positive_duration, size},
 };
 
@@ -41,6 +42,9 @@ pub(crate) struct CaptureArgs {
     /// No live page and no control API (weir stop, pause, filter cannot reach this capture then)
     #[arg(long, help_heading = "Listening")]
     pub(crate) no_ui: bool,
+
+    #[command(flatten)]
+    pub(crate) packets: PacketArgs,
 
     /// Name of the session [default: the date and time]
     #[arg(long, value_name = "NAME", help_heading = "Session")]

@@ -2,7 +2,7 @@
 //!
 //! - [`values`]: durations, sizes, addresses.
 //! - [`filters`]: the filter flags, the same everywhere.
-//! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`. [`load`]: of `weir load`.
+//! - [`capture`], [`import`]: the flags of `weir capture` and `weir import`; [`packets`]: those about packets. [`load`]: of `weir load`.
 //! - [`export`]: those of `weir export`.
 //! - [`data`]: of what looks into sessions and changes them.
 //! - here: the commands, and the examples `--help` shows.
@@ -13,6 +13,7 @@ pub(crate) mod export;
 pub(crate) mod filters;
 pub(crate) mod import;
 pub(crate) mod load;
+pub(crate) mod packets;
 pub(crate) mod values;
 
 use std::path::PathBuf;

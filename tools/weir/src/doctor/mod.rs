@@ -1,12 +1,13 @@
 //! `weir doctor`: what works on this machine, one finding a check, each with a stable code.
 //!
 //! - [`disk`]: the home. [`authority`]: the CA and who trusts it.
-//! - [`network`]: ports and addresses. [`system`]: limits, clock, kernel, helpers.
+//! - [`network`]: ports and addresses. [`packets`]: the right to capture, interfaces, rings. [`system`]: limits, clock, kernel, helpers.
 //! - here: what a finding is, and how all of them are shown.
 
 mod authority;
 mod disk;
 mod network;
+mod packets;
 mod system;
 
 use std::io::Write;
@@ -66,6 +67,7 @@ pub(crate) fn run(home: &Home, out: &mut Out) -> Result<Outcome> {
     findings.extend(authority::check(home));
     findings.extend(network::check(home));
     findings.extend(system::check());
+    findings.extend(packets::check());
     let failed = findings.iter().any(|finding| finding.state == State::Fail);
     if out.json {
         out.json_line(&serde_json::json!({

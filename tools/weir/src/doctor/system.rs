@@ -13,10 +13,6 @@ use crate::output::units;
 
 /// Two descriptors a client connection, and some for files: below this a busy proxy runs out.
 const FEW_FILES: u64 = 4_096;
-/// CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN (linux/capability.h).
-const CAPABILITIES: [(u32, &str); 5] =
-    [(13, "net_raw"), (12, "net_admin"), (39, "bpf"), (38, "perfmon"), (21, "sys_admin")];
-
 /// Looks at what does not depend on the home.
 pub(super) fn check() -> Vec<Finding> {
     vec![
@@ -30,8 +26,6 @@ pub(super) fn check() -> Vec<Finding> {
         ),
         kernel(),
         btf(Path::new("/sys/kernel/btf/vmlinux")),
-        capabilities(),
-        libpcap(),
     ]
 }
 
@@ -101,45 +95,6 @@ fn btf(path: &Path) -> Finding {
             "the kernel does not describe its types (no BTF)",
             "nothing to do for the proxy; capture from packets in the kernel will need a kernel with CONFIG_DEBUG_INFO_BTF",
         )
-    }
-}
-
-fn capabilities() -> Finding {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let held: Vec<&str> =
-        CAPABILITIES.iter().filter(|(bit, _)| effective >> bit & 1 == 1).map(|(_, name)| *name).collect();
-    if held.contains(&"net_raw") {
-        Finding::ok("capabilities", format!("this user may capture packets ({})", held.join(", ")))
-    } else {
-        Finding::warn(
-            "capabilities",
-            "this user may not capture packets",
-            "nothing to do for the proxy; packets will need root or cap_net_raw",
-        )
-    }
-}
-
-fn libpcap() -> Finding {
-    let places =
-        ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-    let found = places
-        .iter()
-        .filter_map(|place| fs::read_dir(place).ok())
-        .flatten()
-        .flatten()
-        .find(|file| file.file_name().to_string_lossy().starts_with("libpcap.so"));
-    match found {
-        Some(file) => Finding::ok("libpcap", format!("{} is there", file.path().display())),
-        None => Finding::warn(
-            "libpcap",
-            "libpcap is not installed",
-            "nothing to do for the proxy; apt install libpcap0.8 when packets are to be captured",
-        ),
     }
 }
 
