@@ -92,11 +92,11 @@ fn other_flows_stay_in_the_kernel() {
         let other = talk(b"\0\x01question", b"\0\x02answer", 50);
         let verdicts = filter.verdicts().expect("reads");
         let rejected = verdicts.of(Verdict::RejectFlow);
-        // All but the first, seen twice each.
-        assert!(rejected.packets >= 2 * (100 - 6), "{verdicts:?}");
+        // All but the first; copies of what leaves are not seen.
+        assert!(rejected.packets >= 100 - 6, "{verdicts:?}");
         let kept = payloads(&mut lines, http);
         assert_eq!(kept, [50 * (question.len() + answer.len()) as u64], "all of what is HTTP");
-        assert!(verdicts.of(Verdict::PassHttp).packets >= 200, "{verdicts:?}");
+        assert!(verdicts.of(Verdict::PassHttp).packets >= 100, "{verdicts:?}");
         assert_eq!(verdicts.rejected(), rejected.packets, "{other}: {verdicts:?}");
     });
 }
