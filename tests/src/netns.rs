@@ -157,6 +157,12 @@ impl Net {
         ["ip", "netns", "exec", &self.server]
     }
 
+    /// The same for a program that looks at cgroups: `ip netns exec` would hide them behind a new /sys.
+    #[must_use]
+    pub fn beside_server(&self) -> [String; 2] {
+        ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.server)]
+    }
+
     /// A command line that runs on the client.
     #[must_use]
     pub fn on_client(&self) -> [&str; 4] {

@@ -27,8 +27,11 @@ fn run(arguments: &[&str]) -> Result<(Vec<Value>, Value)> {
     let net = Net::new(Between::Veth)?;
     let server = Server::start(&net, &[600, 3_000_007])?;
     let home = Home::new()?;
-    let weir =
-        Weir::start_behind(&net.on_server(), &home, &[&["--no-proxy", "--interface", "any"], arguments].concat())?;
+    let weir = Weir::start_behind(
+        &net.beside_server().each_ref().map(String::as_str),
+        &home,
+        &[&["--no-proxy", "--interface", "any"], arguments].concat(),
+    )?;
     net.server(&["python3", "-c", OTHER])?;
     for _ in 0..3 {
         // On the server's own loopback, so that both ends are this host's.

@@ -42,7 +42,8 @@ impl BpfError {
         let mut reason = error.to_string();
         let mut next = Some(error);
         while let Some(error) = next {
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            // EACCES is the verifier's.
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
                 return Self::NotPermitted { program };
             }
             next = error.source();
