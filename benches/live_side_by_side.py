@@ -4,7 +4,8 @@
 
 tcpreplay sends a file of HTTP traffic (`weir load synth`, fixed seed) over a veth pair, N seconds a rate (packets a second;
 0 is as fast as it can). The sender's own count is that of its interface. For each tool and rate: what it received, what it says it
-dropped, what nobody counted (sent - received - dropped), CPU seconds. weir parses, pairs and stores; tcpdump writes to /dev/null;
+dropped, what nobody counted (sent - received - dropped; with tshark mostly what it had not read yet when it was ended, a second after
+the last packet), CPU seconds. weir parses, pairs and stores; tcpdump writes to /dev/null;
 tshark dissects HTTP. Prints Markdown. Root; tcpreplay, tcpdump, tshark are left out with a message where they are missing.
 """
 

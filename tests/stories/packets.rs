@@ -374,6 +374,35 @@ fn proxy_and_interface_at_once() -> Result<()> {
     Ok(())
 }
 
+/// The raw packets of what is recorded lie beside the session, whole connections of them, and go with it.
+#[test]
+fn raw_packets_are_saved() -> Result<()> {
+    if !can_run("raw_packets_are_saved") {
+        return Ok(());
+    }
+    let net = Net::new(Between::Veth)?;
+    let server = Server::start(&net, &SIZES)?;
+    let home = Home::new()?;
+    let weir = capture(&net, &home, &["--interface", INTERFACE, "--save-packets", "--url", "60000.bin"])?;
+    let session = weir.session().to_owned();
+    for path in ["/60000.bin", "/600.bin"] {
+        ensure!(net.curl(&["-o", "/dev/null", &net.url(false, path)])?.status.success());
+    }
+    let last = stop(weir)?;
+    ensure!(last["exchanges"] == 1, "{last}");
+    let folder = home.path().join(format!("packets/session={session}"));
+    let file = folder.join("shard-0.pcapng");
+    // weir reads it as it reads any capture file: the exchange that passed, complete, and no other.
+    let again = home.json(&["import", file.to_str().context("a plain path")?])?;
+    let rows = home.requests(again["session"].as_str().context("a session")?)?;
+    ensure!(said(&rows) == said(&home.requests(&session)?) && rows.len() == 1, "{rows:#?} {again}");
+    ensure!(again["ledger"]["stream_bytes"]["dropped"]["gap"].is_null(), "{again}");
+    home.output(&["session", "delete", &session])?;
+    ensure!(!folder.exists());
+    ensure!(server.stop()?.len() == 2);
+    Ok(())
+}
+
 /// Without the right to capture, the line that gives it; with it, no other right is kept.
 #[test]
 fn rights() -> Result<()> {

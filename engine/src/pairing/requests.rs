@@ -60,6 +60,7 @@ impl Conversation {
             return;
         };
         self.is_http = true;
+        self.ask_owner(cx);
         let (framing, odd) = framing::of_request(&head);
         let mut draft = Draft::from_request(cx, &self.ends, head, framing, raw.start_ns);
         draft.exchange.timings.connect_us = self.connect_us.take();
@@ -93,8 +94,13 @@ impl Conversation {
         }
         self.asking = Some(id);
         self.requests.begin_body(framing);
-        if framing == Framing::None {
-            self.request_through(cx, time_ns, None);
+        match framing {
+            Framing::None => self.request_through(cx, time_ns, None),
+            Framing::Length(len) if self.says_unwanted(id, Direction::Sent) => {
+                let begin = raw.start + raw.bytes.len() as u64;
+                cx.tell_unwanted(self.ends.client, self.ends.server, begin, len);
+            }
+            _ => {}
         }
     }
 

@@ -268,8 +268,17 @@ impl Conversation {
                 self.response_through(cx, time_ns, None);
             }
             Framing::Tunnel => self.upgrade(cx, id, &head, raw, time_ns),
+            Framing::Length(len) if !self.doubtful_body && self.says_unwanted(id, Direction::Received) => {
+                let begin = raw.start + raw.bytes.len() as u64;
+                cx.tell_unwanted(self.ends.server, self.ends.client, begin, len);
+            }
             _ => {}
         }
+    }
+
+    /// Whether whoever captures may leave out the body of this half, whose head was just read.
+    pub(crate) fn says_unwanted(&self, id: u64, direction: Direction) -> bool {
+        !self.nested() && self.drafts.get(&id).is_some_and(|draft| draft.only_counts(direction))
     }
 
     fn a_head_request_waits(&self) -> bool {
