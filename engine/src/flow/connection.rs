@@ -254,6 +254,7 @@ impl<C: Consumer> Flow<C> {
             if stream.next == end && !stream.has_waiting() {
                 stream.advance(until);
                 let gap = Gap { offset: end, len: u64::from(segment.cut), time_ns: arrival.time_ns };
+                counts.cut_bytes += gap.len;
                 self.lose(side, gap, cx, counts);
             } else if until > stream.acked {
                 stream.acked = until;

@@ -138,6 +138,8 @@ pub(crate) struct FlowCounts {
     pub(crate) retransmitted_bytes: u64,
     /// Never seen, though sent.
     pub(crate) gap_bytes: u64,
+    /// Of these, cut off frames that were captured.
+    pub(crate) cut_bytes: u64,
     /// Segments that overlapped bytes waiting.
     pub(crate) overlaps: u64,
     /// Of these, with other bytes than those waiting: the first were kept.

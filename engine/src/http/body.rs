@@ -118,7 +118,8 @@ impl Collector {
     /// Bytes of it are lost.
     pub(crate) fn gap(&mut self, len: u64) {
         self.size += len;
-        self.gap |= len > 0;
+        // Where only the size counts nothing of the record is lost.
+        self.gap |= len > 0 && self.keep != Keep::Count;
         // A hash over what is left would be nobody's.
         if self.hasher.take().is_some() {
             self.stored = BytesMut::new();
@@ -144,5 +145,10 @@ impl Collector {
 
     pub(crate) fn has_gap(&self) -> bool {
         self.gap
+    }
+
+    /// Whether nothing but its size is kept.
+    pub(crate) fn only_counts(&self) -> bool {
+        self.keep == Keep::Count
     }
 }

@@ -50,6 +50,14 @@ pub enum LiveError {
         /// What libpcap said.
         reason: String,
     },
+    /// AF_XDP is not to be had.
+    #[error("AF_XDP on {name}: {reason}; try --backend af_packet")]
+    Xdp {
+        /// The interface.
+        name: String,
+        /// Why.
+        reason: super::bpf::BpfError,
+    },
     /// libpcap failed.
     #[error("libpcap on {name}: {reason}; try --backend af_packet")]
     Pcap {

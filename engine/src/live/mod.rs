@@ -1,9 +1,12 @@
 //! Live packets: frames from the kernel, handed to shards where they lie. Linux only.
 //!
+//! - [`af_xdp`]: an interface's queues before the host sees them.
+//! - [`bpf`]: eBPF programs for the sockets: what is not HTTP left out, flows shared out behind tunnels.
 //! - [`error`]: why packets cannot be captured, and what gives the right to.
 //! - [`socket`]: a packet socket (packet(7)): filter, fan-out group, promiscuous mode, statistics.
 //! - [`ring`]: its memory-mapped receive ring (TPACKET_V3), block after block.
 //! - [`line`]: an interface through a ring, which may go down, away and come again.
+//! - [`owners`]: which process of this host a connection belongs to.
 //! - [`libpcap`]: an interface through libpcap. [`classic`]: filter expressions.
 //! - [`pcapng`]: frames into a file.
 //! - [`worker`]: one thread's work: frames of all interfaces into a shard.
@@ -11,10 +14,13 @@
 //!
 //! In: names of interfaces. Out: frames to a [`Shard`](crate::shard::Shard), and counts from the kernel up.
 
+pub mod af_xdp;
+pub mod bpf;
 pub mod classic;
 pub mod error;
 pub mod libpcap;
 pub mod line;
+pub mod owners;
 pub mod pcapng;
 pub mod ring;
 pub mod socket;
@@ -22,9 +28,11 @@ pub mod worker;
 
 use std::os::fd::BorrowedFd;
 
+pub use af_xdp::XdpLine;
 pub use error::LiveError;
 pub use libpcap::{PcapLine, PcapOptions};
 pub use line::{Line, LineOptions};
+pub use owners::HostOwners;
 pub use pcapng::PcapngWriter;
 pub use ring::RingSize;
 pub use socket::{Fanout, FanoutGroup, Instruction, SocketFilter};

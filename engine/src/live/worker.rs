@@ -13,7 +13,10 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Backend, LiveError, LiveFrame, LiveStatistics};
+use super::{
+    Backend, LiveError, LiveFrame, LiveStatistics,
+    bpf::{BodyNotes, HttpFilter},
+};
 use crate::{
     http::BodyPolicy,
     ledger::{Counters, Layer, Ledger},
@@ -59,13 +62,28 @@ pub struct Worker<S> {
     copies: u64,
     /// Of backends that failed.
     ended: LiveStatistics,
+    /// Where bodies are told that need not come.
+    notes: Option<BodyNotes>,
+    /// The filter whose verdicts this worker tells.
+    filter: Option<Arc<HttpFilter>>,
 }
 
 impl<S: LiveSink> Worker<S> {
     /// Reads `lines` into `shard`, and its records into `sink`.
     #[must_use]
     pub fn new(lines: Vec<Box<dyn Backend>>, shard: Shard, sink: S, counters: Arc<Counters>) -> Self {
-        Self { lines, shard, sink, counters, told: Ledger::default(), copies: 0, ended: LiveStatistics::default() }
+        let (told, ended) = (Ledger::default(), LiveStatistics::default());
+        Self { lines, shard, sink, counters, told, copies: 0, ended, notes: None, filter: None }
+    }
+
+    /// Has it tell the filter of its sockets which bodies need not come. One of all workers tells the ledger what the filter
+    /// decided.
+    #[must_use]
+    pub fn with_filter(mut self, filter: &Arc<HttpFilter>, tells: bool) -> Self {
+        self.shard.watch_unwanted();
+        self.notes = Some(filter.notes());
+        self.filter = tells.then(|| Arc::clone(filter));
+        self
     }
 
     /// Works until `stop`, then reads what the kernel has already taken, and ends all flows. Blocks.
@@ -96,7 +114,7 @@ impl<S: LiveSink> Worker<S> {
 
     /// The next block of each line; returns how many frames came.
     fn round(&mut self) -> usize {
-        let Self { lines, shard, sink, copies, ended, .. } = self;
+        let Self { lines, shard, sink, copies, ended, notes, .. } = self;
         let mut frames = 0;
         lines.retain_mut(|line| {
             let taken = line.block(&mut |live| {
@@ -107,6 +125,11 @@ impl<S: LiveSink> Worker<S> {
                     sink.frame(live, ends);
                 }
             });
+            if let Some(notes) = notes {
+                for body in shard.take_unwanted() {
+                    notes.note_body(body.source, body.destination, body.sequence, body.len);
+                }
+            }
             match taken {
                 Ok(taken) => {
                     frames += taken;
@@ -212,6 +235,9 @@ impl<S: LiveSink> Worker<S> {
             if count > 0 {
                 tally.noted.insert(what.to_owned(), count);
             }
+        }
+        if let Some(verdicts) = self.filter.as_ref().and_then(|filter| filter.verdicts().ok()) {
+            verdicts.tell(now.layer_mut(Layer::Packets));
         }
         self.counters.advance(&self.told, &now);
         self.told = now;

@@ -1,6 +1,6 @@
 //! What all conversations of a shard share: numbers, the budget, the policy, counts, and the records made.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, sync::Arc};
 
 use crate::{
     http::BodyPolicy,
@@ -19,7 +19,42 @@ pub(crate) struct Context {
     /// Finished records, taken by the shard.
     pub(crate) records: Vec<Record>,
     pub(crate) messages: MessageCounts,
+    /// Bodies that need not be captured, taken by the shard; `None`: nobody asked for them.
+    pub(crate) unwanted: Option<Vec<UnwantedBody>>,
+    /// Who knows the processes of this host.
+    pub(crate) owners: Option<Arc<dyn Owners>>,
 }
+
+/// A process on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its name, with its container where it is in one.
+    pub process: Arc<str>,
+    /// Its id: of the thread group.
+    pub pid: u32,
+}
+
+/// Knows which process of this host a connection belongs to.
+pub trait Owners: Debug + Send + Sync {
+    /// The client's process when it is here, else the server's.
+    fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<Owner>;
+}
+
+/// A body of known length of which only the size counts: whoever captures may leave it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnwantedBody {
+    /// Who sends it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// Sequence number of its first byte.
+    pub sequence: u32,
+    /// Its bytes.
+    pub len: u64,
+}
+
+/// Shorter bodies are here before anybody could be told.
+const WORTH_TELLING: u64 = 32 << 10;
 
 /// Halves of exchanges: seen = kept + dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -33,11 +68,30 @@ pub(crate) struct MessageCounts {
 
 impl Context {
     pub(crate) fn new(ids: Arc<Ids>, budget: Budget, bodies: BodyPolicy, record_responses: bool) -> Self {
-        Self { ids, budget, bodies, record_responses, records: Vec::new(), messages: MessageCounts::default() }
+        Self {
+            ids,
+            budget,
+            bodies,
+            record_responses,
+            records: Vec::new(),
+            messages: MessageCounts::default(),
+            unwanted: None,
+            owners: None,
+        }
     }
 }
 
 impl Context {
+    /// Tells whoever captures of a body that begins at an offset of its stream.
+    pub(crate) fn tell_unwanted(&mut self, source: SocketAddr, destination: SocketAddr, offset: u64, len: u64) {
+        if let Some(unwanted) = &mut self.unwanted
+            && len >= WORTH_TELLING
+        {
+            // Offsets are sequence numbers but for their upper half.
+            unwanted.push(UnwantedBody { source, destination, sequence: offset as u32, len });
+        }
+    }
+
     /// Whether the payloads of messages of this direction are stored.
     pub(crate) fn keeps_messages(&self, direction: Direction) -> bool {
         self.bodies != BodyPolicy::None && (self.record_responses || direction == Direction::Sent)

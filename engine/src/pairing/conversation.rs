@@ -3,6 +3,8 @@
 //! In: pieces and gaps in causal order. Out: exchanges and messages as they are through, and the
 //! connection when it ends.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -24,6 +26,8 @@ use crate::{
 
 /// Bytes looked through for a first message head.
 const PROBE_BYTES: u64 = 64 << 10;
+/// How often it is asked whose a connection is.
+const MAX_ASKED: u32 = 4;
 
 /// One connection.
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub(crate) struct Conversation {
     pub(crate) connect_us: Option<u64>,
     /// Inside a tunnel: the connection is told by the outer conversation.
     nested: bool,
+    /// How often it was asked whose the connection is.
+    owner_asked: u32,
     done: Option<Unwanted>,
     probed: u64,
     opened_ns: i64,
@@ -97,10 +103,27 @@ impl Conversation {
             odd: [Flags::default(); 2],
             connect_us: None,
             nested,
+            owner_asked: 0,
             done: None,
             probed: 0,
             opened_ns,
             bytes: [0; 2],
+        }
+    }
+
+    /// Whether this is inside another conversation: its offsets are no sequence numbers.
+    pub(crate) fn nested(&self) -> bool {
+        self.nested
+    }
+
+    /// Asks which process the connection belongs to, until it is known.
+    pub(crate) fn ask_owner(&mut self, cx: &Context) {
+        if self.ends.owner.is_none()
+            && self.owner_asked < MAX_ASKED
+            && let Some(owners) = &cx.owners
+        {
+            self.owner_asked += 1;
+            self.ends.owner = owners.owner(self.ends.client, self.ends.server);
         }
     }
 
@@ -198,7 +221,15 @@ impl Consumer for Conversation {
         }
         let connection = cx.ids.next_connection();
         let device = opening.client_link.is_known().then(|| opening.client_link.to_string().into());
-        let ends = Ends { client: opening.client, server: opening.server, device, connection, flags, authority: None };
+        let ends = Ends {
+            client: opening.client,
+            server: opening.server,
+            device,
+            connection,
+            flags,
+            authority: None,
+            owner: None,
+        };
         let connect_us = opening.connect_us;
         Some(Self { connect_us, ..Self::new(ends, opening.opened_ns, false) })
     }
@@ -309,6 +340,8 @@ impl Consumer for Conversation {
             sent_bytes: self.bytes[Direction::Sent as usize],
             received_bytes: self.bytes[Direction::Received as usize],
             error,
+            process: self.ends.owner.as_ref().map(|owner| Arc::clone(&owner.process)),
+            pid: self.ends.owner.as_ref().map(|owner| owner.pid),
             flags: self.ends.flags,
             ..Connection::default()
         })));

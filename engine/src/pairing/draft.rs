@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytestring::ByteString;
 
-use super::Context;
+use super::{Context, Owner};
 use crate::{
     http::{
         BodyPolicy,
@@ -15,7 +15,7 @@ use crate::{
         head::{Head, StartLine},
     },
     record::{
-        Exchange, Fault, Flags, Headers, Record, Source, Url,
+        Direction, Exchange, Fault, Flags, Headers, Record, Source, Url,
         media::{self, Category},
     },
 };
@@ -60,6 +60,8 @@ pub(crate) struct Ends {
     pub(crate) flags: Flags,
     /// Inside a CONNECT tunnel: where to.
     pub(crate) authority: Option<ByteString>,
+    /// Process on this host.
+    pub(crate) owner: Option<Owner>,
 }
 
 impl Draft {
@@ -73,6 +75,8 @@ impl Draft {
             connection: ends.connection,
             started_us: time_ns.div_euclid(1_000),
             flags: ends.flags,
+            process: ends.owner.as_ref().map(|owner| Arc::clone(&owner.process)),
+            pid: ends.owner.as_ref().map(|owner| owner.pid),
             ..Exchange::default()
         });
         Self {
@@ -165,13 +169,25 @@ impl Draft {
     }
 
     pub(crate) fn request_gap(&mut self, len: u64) {
-        self.exchange.flags.set(Flags::GAP);
-        self.request_body.get_or_insert_default().gap(len);
+        let body = self.request_body.get_or_insert_default();
+        body.gap(len);
+        if body.has_gap() {
+            self.exchange.flags.set(Flags::GAP);
+        }
     }
 
     pub(crate) fn response_gap(&mut self, len: u64) {
-        self.exchange.flags.set(Flags::GAP);
-        self.response_body.get_or_insert_default().gap(len);
+        let body = self.response_body.get_or_insert_default();
+        body.gap(len);
+        if body.has_gap() {
+            self.exchange.flags.set(Flags::GAP);
+        }
+    }
+
+    /// Whether of the body of this half, its head just read, only the size counts.
+    pub(crate) fn only_counts(&self, direction: Direction) -> bool {
+        let body = if direction == Direction::Sent { &self.request_body } else { &self.response_body };
+        body.as_ref().is_some_and(Collector::only_counts)
     }
 
     /// The request is through. `fault`: it ended early.

@@ -22,4 +22,5 @@ pub(crate) mod turns;
 pub(crate) mod upgrade;
 
 pub(crate) use context::Context;
+pub use context::{Owner, Owners, UnwantedBody};
 pub(crate) use conversation::Conversation;

@@ -53,14 +53,15 @@ impl Conversation {
     }
 
     fn request_head(&mut self, cx: &mut Context, raw: RawHead, time_ns: i64) {
-        let len = raw.bytes.len() as u64;
+        let head_len = raw.bytes.len() as u64;
         let Some(head) = head::request(raw.bytes) else {
             cx.messages.unread("malformed");
             self.requests.lose();
-            self.queue.lost_requests(raw.start, 0, len);
+            self.queue.lost_requests(raw.start, 0, head_len);
             return;
         };
         self.is_http = true;
+        self.ask_owner(cx);
         let (framing, odd) = framing::of_request(&head);
         let mut draft = Draft::from_request(cx, &self.ends, head, framing, raw.start_ns);
         draft.exchange.timings.connect_us = self.connect_us.take();
@@ -94,8 +95,13 @@ impl Conversation {
         }
         self.asking = Some(id);
         self.requests.begin_body(framing);
-        if framing == Framing::None {
-            self.request_through(cx, time_ns, None);
+        match framing {
+            Framing::None => self.request_through(cx, time_ns, None),
+            Framing::Length(len) if self.says_unwanted(id, Direction::Sent) => {
+                let begin = raw.start + head_len;
+                cx.tell_unwanted(self.ends.client, self.ends.server, begin, len);
+            }
+            _ => {}
         }
     }
 

@@ -275,11 +275,19 @@ impl Conversation {
         self.doubtful_body =
             !asked && framing != Framing::None && (self.alone || self.queue.has_hole() || self.a_head_request_waits());
         self.responses.begin_body(framing);
-        match tunnel {
-            Some(head) => self.upgrade(cx, id, &head, raw.start_ns, time_ns),
-            None if framing == Framing::None => self.response_through(cx, time_ns, None),
-            None => {}
+        match (tunnel, framing) {
+            (Some(head), _) => self.upgrade(cx, id, &head, raw.start_ns, time_ns),
+            (None, Framing::None) => self.response_through(cx, time_ns, None),
+            (None, Framing::Length(body)) if !self.doubtful_body && self.says_unwanted(id, Direction::Received) => {
+                cx.tell_unwanted(self.ends.server, self.ends.client, raw.start + len, body);
+            }
+            _ => {}
         }
+    }
+
+    /// Whether whoever captures may leave out the body of this half, whose head was just read.
+    pub(crate) fn says_unwanted(&self, id: u64, direction: Direction) -> bool {
+        !self.nested() && self.drafts.get(&id).is_some_and(|draft| draft.only_counts(direction))
     }
 
     fn a_head_request_waits(&self) -> bool {

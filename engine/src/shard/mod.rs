@@ -18,6 +18,8 @@ use std::{net::SocketAddr, sync::Arc};
 pub use dispatch::{Dispatcher, Sorted};
 pub use tally::ShardFigures;
 
+pub use crate::pairing::{Owner, Owners, UnwantedBody};
+
 use crate::{
     flow::FlowTable,
     http::BodyPolicy,
@@ -160,6 +162,21 @@ impl Shard {
         self.context.record_responses = record_responses;
     }
 
+    /// Has it tell of bodies that need not be captured: see [`take_unwanted`](Self::take_unwanted).
+    pub fn watch_unwanted(&mut self) {
+        self.context.unwanted = Some(Vec::new());
+    }
+
+    /// Bodies of which only the size counts, and whose heads came since the last call.
+    pub fn take_unwanted(&mut self) -> impl Iterator<Item = UnwantedBody> {
+        self.context.unwanted.iter_mut().flat_map(|unwanted| unwanted.drain(..))
+    }
+
+    /// Has it ask which processes of this host connections belong to.
+    pub fn ask_owners(&mut self, owners: Arc<dyn Owners>) {
+        self.context.owners = Some(owners);
+    }
+
     /// Takes all frames of a block.
     pub fn block(&mut self, block: &Block, sink: &mut impl RecordSink) {
         for frame in block.frames() {
@@ -212,7 +229,7 @@ impl Shard {
     pub fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::default();
         tally::packets(&self.intake, &mut ledger);
-        tally::streams(&self.flows.counts, &mut ledger);
+        tally::streams(&self.flows.counts, self.context.unwanted.is_some(), &mut ledger);
         tally::messages(&self.context.messages, &mut ledger);
         ledger
     }

@@ -61,13 +61,19 @@ pub(super) fn packets(intake: &Intake, ledger: &mut Ledger) {
 }
 
 /// TCP payload.
-pub(super) fn streams(counts: &FlowCounts, ledger: &mut Ledger) {
+/// `cut_on_purpose`: what was cut off frames had been told not to be wanted.
+pub(super) fn streams(counts: &FlowCounts, cut_on_purpose: bool, ledger: &mut Ledger) {
     let tally = ledger.layer_mut(Layer::StreamBytes);
     tally.seen = counts.payload_bytes + counts.gap_bytes;
     tally.kept = counts.delivered_bytes;
-    for (reason, count) in [("gap", counts.gap_bytes), ("ignored:retransmission", counts.retransmitted_bytes)]
-        .into_iter()
-        .chain(Unwanted::REASONS.into_iter().zip(counts.unwanted_bytes))
+    let cut = if cut_on_purpose { counts.cut_bytes } else { 0 };
+    for (reason, count) in [
+        ("gap", counts.gap_bytes - cut),
+        ("policy:body_cut", cut),
+        ("ignored:retransmission", counts.retransmitted_bytes),
+    ]
+    .into_iter()
+    .chain(Unwanted::REASONS.into_iter().zip(counts.unwanted_bytes))
     {
         if count > 0 {
             tally.dropped.insert(reason.to_owned(), count);
