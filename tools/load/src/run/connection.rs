@@ -173,10 +173,12 @@ impl Connection {
         Ok(())
     }
 
-    /// The socket has something to say. `buffer` is for what is read; answers go into `done`.
+    /// The socket has something to say. `has_ended`: nothing comes behind what is there. `buffer` is for what is read;
+    /// answers go into `done`.
     pub(super) fn ready(
         &mut self,
         now: u64,
+        has_ended: bool,
         requests: &[Prepared],
         buffer: &mut [u8],
         done: &mut Vec<Done>,
@@ -200,8 +202,9 @@ impl Connection {
                 Err(error) => return Err(Failure::of(&error)),
             };
             self.received(&buffer[..count], now, requests, done)?;
-            // A read that did not fill the buffer emptied the socket; what comes later is told anew.
-            if count < buffer.len() {
+            // A read that did not fill the buffer emptied the socket; what comes later is told anew, an end that
+            // stands behind it already is not.
+            if count < buffer.len() && !has_ended {
                 break;
             }
         }

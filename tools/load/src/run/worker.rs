@@ -28,6 +28,8 @@ const EVENTS: usize = 256;
 const CHECK: u64 = 100_000_000;
 /// The number of the timer among the events.
 const TIMER: u64 = u64::MAX;
+/// The other side sends nothing more. It is told once, with data that came before.
+const ENDED: epoll::EventFlags = epoll::EventFlags::RDHUP.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
 /// After a connection failed, the next attempt waits so long.
 const AGAIN: u64 = 50_000_000;
 /// So many failed attempts on each connection, without one that succeeded, and it is over.
@@ -189,7 +191,10 @@ impl Worker {
             for event in events.drain(..) {
                 match event.data.u64() {
                     TIMER => timer_at = 0,
-                    slot => self.ready(slot as usize, now)?,
+                    slot => {
+                        let flags = event.flags;
+                        self.ready(slot as usize, now, flags.intersects(ENDED))?;
+                    }
                 }
             }
         }
@@ -389,11 +394,11 @@ impl Worker {
         }
     }
 
-    fn ready(&mut self, slot: usize, now: u64) -> Result<(), LoadError> {
+    fn ready(&mut self, slot: usize, now: u64, has_ended: bool) -> Result<(), LoadError> {
         let Some(connection) = self.slots.get_mut(slot).and_then(|slot| slot.connection.as_mut()) else {
             return Ok(());
         };
-        let outcome = connection.ready(now, &self.shared.plan.requests, &mut self.buffer, &mut self.done);
+        let outcome = connection.ready(now, has_ended, &self.shared.plan.requests, &mut self.buffer, &mut self.done);
         let (is_used_up, is_open) = (connection.is_used_up(), connection.is_open());
         self.account(slot);
         match outcome {
