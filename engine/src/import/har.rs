@@ -374,7 +374,7 @@ fn message(message: WebSocketMessage) -> Message {
         direction: if message.direction == "send" { Direction::Sent } else { Direction::Received },
         kind,
         size: payload.len() as u64,
-        state: BodyState::Stored,
+        state: if payload.is_empty() { BodyState::None } else { BodyState::Stored },
         payload,
         ..Message::default()
     }

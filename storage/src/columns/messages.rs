@@ -39,8 +39,10 @@ impl Messages {
         self.size.push(message.size);
         self.state.push(message.state.as_str());
         match message.state {
-            BodyState::Stored | BodyState::Truncated | BodyState::Gap => self.payload.push([&*message.payload]),
-            BodyState::None | BodyState::SkippedMedia | BodyState::SkippedPolicy => self.payload.push_null(),
+            BodyState::None | BodyState::Stored | BodyState::Truncated | BodyState::Gap => {
+                self.payload.push([&*message.payload]);
+            }
+            BodyState::SkippedMedia | BodyState::SkippedPolicy => self.payload.push_null(),
         }
         self.compressed.push(message.compressed);
     }
@@ -81,6 +83,7 @@ mod tests {
         let mut columns = Messages::default();
         columns.push(&Message { state: BodyState::Stored, payload: Bytes::from_static(b"x"), ..Message::default() });
         columns.push(&Message { state: BodyState::SkippedPolicy, size: 9, ..Message::default() });
+        columns.push(&Message { state: BodyState::None, ..Message::default() });
         let batch = columns.finish().expect("fits the schema");
         assert_eq!(batch.column_by_name("payload").expect("is there").null_count(), 1);
     }
