@@ -1,17 +1,22 @@
 //! `weir load selftest`: origin, proxy, load and verify in one go; what this machine does, on one page.
 //!
-//! The capture is this binary, started again in a home of its own that is removed at the end.
+//! The capture is this binary, started again in a home of its own that is removed at the end: first as a proxy, then on
+//! the loopback of a network namespace of its own, where that may be made.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{UnshareFlags, unshare_unsafe},
+};
 use serde_json::{Value, json};
 use weir_load::{
     certificates::{Identity, Trust},
@@ -33,9 +38,18 @@ use crate::{
     },
 };
 
+/// How the traffic is captured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    Proxy,
+    /// Packets of the loopback.
+    Interface,
+}
+
 /// A step: its name and how it is done.
 struct Step {
     name: &'static str,
+    through: Through,
     is_tls: bool,
     http2: bool,
     rate: Option<f64>,
@@ -52,8 +66,47 @@ struct Shown {
 /// Runs all steps and tells.
 pub(super) fn run(args: &SelfTestArgs, out: &mut Out) -> Result<Outcome> {
     let folder = Folder::new()?;
+    let step = |name, is_tls, http2, rate| Step { name, through: Through::Proxy, is_tls, http2, rate };
+    let proxied = [
+        step("HTTP, constant rate", false, false, Some(args.rate)),
+        step("HTTP, as fast as it goes", false, false, None),
+        step("HTTPS intercepted", true, false, None),
+        step("HTTP/2 intercepted", true, true, None),
+    ];
+    let mut shown = all(&proxied, args, &folder.0)?;
+    let step = |name, rate| Step { name, through: Through::Interface, is_tls: false, http2: false, rate };
+    let seen = [step("interface, constant rate", Some(args.rate)), step("interface, as fast as it goes", None)];
+    let inside = thread::scope(|scope| {
+        let test = || match own_network() {
+            Ok(()) => all(&seen, args, &folder.0).map(Ok),
+            Err(why) => Ok(Err(why)),
+        };
+        scope.spawn(test).join().map_err(|_| anyhow!("the test of the interface ended by itself"))?
+    });
+    let left_out = match inside? {
+        Ok(more) => {
+            shown.extend(more);
+            None
+        }
+        Err(why) => Some(format!("{why:#}")),
+    };
+    tell(&shown, left_out.as_deref(), out)
+}
+
+/// Gives the calling thread, and those it starts, a network with nothing in it but a loopback.
+#[allow(unsafe_code, reason = "rustix marks all of unshare as unsafe")]
+fn own_network() -> Result<()> {
+    // SAFETY: a new network namespace only; the table of file descriptors stays shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+        .context("a network namespace cannot be made (run as root to have the interface tested too)")?;
+    let output = Command::new("ip").args(["link", "set", "lo", "up"]).output().context("ip (iproute2) is not there")?;
+    ensure!(output.status.success(), "the loopback of a new namespace does not come up");
+    Ok(())
+}
+
+fn all(steps: &[Step], args: &SelfTestArgs, folder: &Path) -> Result<Vec<Shown>> {
     let identity = Identity::make(&[])?;
-    let authority = folder.0.join("origin.pem");
+    let authority = folder.join("origin.pem");
     std::fs::write(&authority, identity.authority.as_deref().unwrap_or_default())?;
     let local = "127.0.0.1:0".parse()?;
     let options =
@@ -61,28 +114,23 @@ pub(super) fn run(args: &SelfTestArgs, out: &mut Out) -> Result<Outcome> {
     let origin = Origin::start(&options, &identity)?;
     let https = origin.tls().context("it listens for TLS")?;
     let urls = (format!("http://{}", origin.address()), format!("https://localhost:{}", https.port()));
-    let step = |name, is_tls, http2, rate| Step { name, is_tls, http2, rate };
-    let steps = [
-        step("HTTP, constant rate", false, false, Some(args.rate)),
-        step("HTTP, as fast as it goes", false, false, None),
-        step("HTTPS intercepted", true, false, None),
-        step("HTTP/2 intercepted", true, true, None),
-    ];
     let mut shown = Vec::new();
-    for step in &steps {
+    for step in steps {
         let base = if step.is_tls { &urls.1 } else { &urls.0 };
-        shown.push(one(step, base, args, &folder.0, &authority).with_context(|| step.name.to_owned())?);
+        shown.push(one(step, base, args, folder, &authority).with_context(|| step.name.to_owned())?);
     }
     origin.stop()?;
-    tell(&shown, out)
+    Ok(shown)
 }
 
 fn one(step: &Step, base: &str, args: &SelfTestArgs, folder: &Path, authority: &Path) -> Result<Shown> {
     let home = folder.join("home");
-    let capture = Capture::start(&home, authority)?;
+    let capture = Capture::start(step.through, &home, authority)?;
     let templates = mix(base);
-    let trust = Trust { authorities: vec![capture.text("ca")?.into()], insecure: false };
-    let way = Way { proxy: Some(capture.text("proxy")?), trust, http2: step.http2, ids: true };
+    let is_proxied = step.through == Through::Proxy;
+    let authorities = if is_proxied { vec![capture.text("ca")?.into()] } else { Vec::new() };
+    let proxy = if is_proxied { Some(capture.text("proxy")?) } else { None };
+    let way = Way { proxy, trust: Trust { authorities, insecure: false }, http2: step.http2, ids: true };
     let plan = Arc::new(Plan::build(&templates, &way)?);
     let truth = folder.join("truth.parquet");
     let number = run::new_run();
@@ -122,7 +170,7 @@ fn mix(base: &str) -> Vec<Template> {
     vec![get("/bytes/600", 6.0), get("/unique/200", 2.0), echo, get("/chunked/5000/700", 0.5), get("/gzip/4000", 0.5)]
 }
 
-fn tell(shown: &[Shown], out: &mut Out) -> Result<Outcome> {
+fn tell(shown: &[Shown], left_out: Option<&str>, out: &mut Out) -> Result<Outcome> {
     let is_good = shown.iter().all(|step| step.verdict.is_good());
     if out.json {
         let steps: Vec<Value> = shown
@@ -134,7 +182,7 @@ fn tell(shown: &[Shown], out: &mut Out) -> Result<Outcome> {
                 })
             })
             .collect();
-        out.json_line(&json!({ "good": is_good, "steps": steps }))?;
+        out.json_line(&json!({ "good": is_good, "steps": steps, "left_out": left_out }))?;
     } else {
         let mut table = out.table(vec![
             Column::text("STEP"),
@@ -165,6 +213,9 @@ fn tell(shown: &[Shown], out: &mut Out) -> Result<Outcome> {
         }
         table.finish(out)?;
         writeln!(out, "CPU/EXCHANGE is that of the capture; load and origin run on the same cores.")?;
+        if let Some(why) = left_out {
+            writeln!(out, "The interface was left out: {why}.")?;
+        }
         writeln!(out, "{}", if is_good { "verdict: good" } else { "verdict: NOT good" })?;
     }
     Ok(if is_good { Outcome::Done } else { Outcome::Lost })
@@ -196,10 +247,14 @@ struct Capture {
 }
 
 impl Capture {
-    fn start(home: &Path, authority: &Path) -> Result<Self> {
+    fn start(through: Through, home: &Path, authority: &Path) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["capture", "--json", "--proxy", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--upstream-ca"]);
-        command.arg(authority).arg("--home").arg(home).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["capture", "--json", "--no-ui", "--home"]).arg(home);
+        match through {
+            Through::Proxy => command.args(["--proxy", "127.0.0.1:0", "--upstream-ca"]).arg(authority),
+            Through::Interface => command.args(["--no-proxy", "--interface", "lo"]),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().context("this binary cannot be started again")?;
         let stdout = child.stdout.take().context("standard output was piped")?;
         let mut capture = Self { child, lines: BufReader::new(stdout), ready: Value::Null };
