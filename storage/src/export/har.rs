@@ -246,7 +246,9 @@ fn content(item: &Item) -> Value {
     };
     let size = body.bytes.as_ref().map_or(body.size, |bytes| bytes.len() as u64);
     let mut document = json!({"size": size, "mimeType": mime_type});
-    if body.bytes.is_some() && body.was_coded {
+    // A body that another program decoded before it came here was coded on the wire as well.
+    let was_coded = body.was_coded || (!item.response_header("content-encoding").is_empty() && size > body.size);
+    if body.bytes.is_some() && was_coded {
         document["compression"] = (i128::from(size) - i128::from(body.size))
             .clamp(i64::MIN.into(), i64::MAX.into())
             .try_into()
