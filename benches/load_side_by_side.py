@@ -1,10 +1,11 @@
 """weir's load tools beside wrk, h2load and oha on the same origin, and beside the truth.
 
-    load_side_by_side.py [--quick] [--seconds N] [--parts rate,stall,proof,replay]
+    load_side_by_side.py [--quick] [--seconds N] [--parts rate,stall,proof,interface,replay] [--rates A,B,…]
 
 - rate: requests a second and CPU a request of each generator (user and system time of its process), straight and through the proxy.
 - stall: the origin answers nothing for a known time again and again; percentiles against what arithmetic says.
-- proof: the proxy at fixed rates and at its highest; the sender's truth held against the session.
+- proof: the proxy at fixed rates and at its highest (0); the sender's truth held against the session.
+- interface: the same with packets from a veth pair between network namespaces (root).
 - replay: a captured session sent again at its own times and as fast as it goes.
 Prints Markdown.
 """
@@ -21,14 +22,15 @@ import sys
 import time
 
 import clients
+import netpair
 import rig
 
 CONNECTIONS = 64
 ROUNDS = 3
 
 
-def weir(*arguments, fails=False):
-    got = subprocess.run([rig.weir_binary(), "load", *arguments, "--json"], capture_output=True, text=True)
+def weir(*arguments, fails=False, inside=()):
+    got = subprocess.run([*inside, rig.weir_binary(), "load", *arguments, "--json"], capture_output=True, text=True)
     if got.returncode not in ((0, 1, 3) if fails else (0,)):
         raise RuntimeError(f"weir load {arguments}: {got.stdout[-300:]} {got.stderr[-600:]}")
     return json.loads(got.stdout.splitlines()[-1])
@@ -165,25 +167,57 @@ def stalls(seconds):
     print()
 
 
-def proof(seconds):
+PROOF_HEAD = """| asked for | sent | requests/s | p99 | weir's CPU/request | recorded | missing | of them told by the ledger | wrong pairs | proven pairs | wrong bodies | begin, p99 apart | verdict |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def prove(seconds, rate, run, running, ready, home):
+    """One row: loads at `rate`, ends the capture, holds the truth against its session."""
+    truth = pathlib.Path(rig.HELD, "truth.parquet")
+    pace = ["--rate", str(rate)] if rate else []
+    before = running.cpu_seconds()
+    got = run("-c", "64", "-t", "1", "--duration", f"{seconds}s", "--truth", str(truth), *pace)
+    cpu = (running.cpu_seconds() - before) * 1e6 / max(1, got["requests"])
+    stop(running)
+    verdict = weir("verify", str(truth), ready["session"], "--home", str(home), fails=True)
+    found = 100 * verdict["found"] / max(1, verdict["answered"])
+    print(f"| {f'{rate:,}/s' if rate else 'as fast as it goes'} | {verdict['sent']:,} | {got['rate']:,.0f} | {got['latency']['p99_us'] / 1e3:.2f} ms | {cpu:.1f} µs "
+          f"| {found:.3f} % | {verdict['missing']} | {verdict['missing'] - verdict['unaccounted']} | {verdict['wrong_pairs']} | {verdict['proven_pairs']:,} | {verdict['wrong_bodies']} "
+          f"| {verdict['start_distance']['p99_us']:.0f} µs | {'good' if verdict['good'] else 'NOT good'} |", flush=True)  # fmt: skip
+    return verdict["good"]
+
+
+def proof(seconds, wanted):
     print(f"### The proxy, and the truth held against its session\n\n{seconds} s each, 64 connections, `/unique/600` (each body differs); load, proxy and origin share the cores.\n")
-    print("| asked for | sent | requests/s | p99 | proxy CPU/request | recorded | missing | wrong pairs | proven pairs | wrong bodies | begin, p99 apart | verdict |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print(PROOF_HEAD)
     good = True
-    for rate in (1000, 10000, None):
+    for rate in wanted:
         with origin() as (http, _, ca), capture(ca) as (running, ready, home):
-            truth = pathlib.Path(rig.HELD, "truth.parquet")
-            pace = ["--rate", str(rate)] if rate else []
-            before = running.cpu_seconds()
-            got = weir("run", f"{http}/unique/600", "--proxy", ready["proxy"], "-c", "64", "-t", "1", "--duration", f"{seconds}s", "--truth", str(truth), *pace, fails=True)
-            cpu = (running.cpu_seconds() - before) * 1e6 / max(1, got["requests"])
-            stop(running)
-            verdict = weir("verify", str(truth), ready["session"], "--home", str(home), fails=True)
-            good &= verdict["good"]
-            found = 100 * verdict["found"] / max(1, verdict["answered"])
-            print(f"| {f'{rate:,}/s' if rate else 'as fast as it goes'} | {verdict['sent']:,} | {got['rate']:,.0f} | {got['latency']['p99_us'] / 1e3:.2f} ms | {cpu:.1f} µs "
-                  f"| {found:.3f} % | {verdict['missing']} | {verdict['wrong_pairs']} | {verdict['proven_pairs']:,} | {verdict['wrong_bodies']} "
-                  f"| {verdict['start_distance']['p99_us']:.0f} µs | {'good' if verdict['good'] else 'NOT good'} |")  # fmt: skip
+            run = lambda *arguments: weir("run", f"{http}/unique/600", "--proxy", ready["proxy"], *arguments, fails=True)
+            good &= prove(seconds, rate, run, running, ready, home)
+    print()
+    return good
+
+
+def interface_proof(seconds, wanted):
+    if os.geteuid() != 0:
+        print("left out: network namespaces need root", file=sys.stderr)
+        return True
+    print(f"### An interface, and the truth held against its session\n\n{seconds} s each, 64 connections over a veth pair, `/unique/600`; load, capture and origin share the cores.\n")
+    print(PROOF_HEAD)
+    good = True
+    pair = netpair.Pair()
+    for rate in wanted:
+        home = rig.folder("weir-home")
+        serve = [rig.weir_binary(), "load", "origin", "--json", "--listen", f"{netpair.SERVER}:0"]
+        record = [rig.weir_binary(), "capture", "--json", "--no-proxy", "--no-ui", "--home", str(home), "--interface", netpair.INTERFACE]
+        with rig.Running("origin", pair.inside(pair.server, *serve), stdout=subprocess.PIPE) as served:
+            port = json.loads(served.child.stdout.readline())["port"]
+            with rig.Running("capture", pair.inside(pair.server, *record), stdout=subprocess.PIPE) as running:
+                ready = json.loads(running.child.stdout.readline())
+                url = f"http://{netpair.SERVER}:{port}/unique/600"
+                run = lambda *arguments: weir("run", url, *arguments, fails=True, inside=pair.inside(pair.client))
+                good &= prove(seconds, rate, run, running, ready, home)
     print()
     return good
 
@@ -212,7 +246,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a second each: does it run at all?")
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--parts", default="rate,stall,proof,replay")
+    parser.add_argument("--parts", default="rate,stall,proof,interface,replay")
+    parser.add_argument("--rates", default="1000,10000,0", help="requests a second that are proven; 0 is as fast as it goes")
     arguments = parser.parse_args()
     if arguments.quick:
         global ROUNDS
@@ -222,8 +257,9 @@ def main():
     print(f"Command: `benches/load_side_by_side.py {' '.join(sys.argv[1:])}`.\n")
     good = True
     for part in arguments.parts.split(","):
-        if part == "proof":
-            good = proof(arguments.seconds)
+        if part in ("proof", "interface"):
+            prover = {"proof": proof, "interface": interface_proof}[part]
+            good &= prover(arguments.seconds, list(map(int, arguments.rates.split(","))))
         else:
             {"rate": rates, "stall": stalls, "replay": replays}[part](arguments.seconds)
     if not good:
