@@ -144,6 +144,27 @@ fn what_was_sent_is_what_was_recorded() -> Result<()> {
     Ok(())
 }
 
+/// What went past the server alone: each response has lost its request, and the rows say so.
+#[test]
+fn a_response_without_its_request_accounts_for_it() -> Result<()> {
+    if !can_run("a_response_without_its_request_accounts_for_it") {
+        return Ok(());
+    }
+    let (origin, home) = (Origin::start(&[])?, Home::new()?);
+    let answers = format!("tcp src port {}", origin.ready["port"]);
+    let weir = Weir::start_behind(&[], &home, &["--no-proxy", "--interface", "lo", "--bpf", &answers])?;
+    let (session, truth) = (weir.session().to_owned(), text(&origin.folder.path().join("truth"))?);
+    let url = origin.url("/unique/100");
+    home.json(&["load", "run", &url, "--truth", &truth, "-n", "50", "-c", "2", "-t", "1"])?;
+    weir.stop_with_any_code()?;
+    let verdict = home.json(&["load", "verify", &truth, &session])?;
+    ensure!(verdict["missing"] == 50 && verdict["found"] == 0 && verdict["unaccounted"] == 0, "{verdict}");
+    let alone = verdict["responses_alone"].as_object().context("reasons")?;
+    ensure!(alone.values().filter_map(Value::as_u64).sum::<u64>() == 50, "{verdict}");
+    ensure!(verdict["missing_some"][0]["told"].is_string(), "{verdict}");
+    Ok(())
+}
+
 #[test]
 fn failures_are_told_by_reason() -> Result<()> {
     let origin = Origin::start(&[])?;

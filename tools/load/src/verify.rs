@@ -45,11 +45,13 @@ pub struct Verdict {
     pub found: u64,
     /// Answered ones it does not have.
     pub missing: u64,
-    /// Some of them: their ids.
-    pub missing_ids: Vec<u64>,
+    /// Some of them.
+    pub missing_some: Vec<Missing>,
+    /// Missing ones of which the session has the response alone, by the reason the row tells.
+    pub responses_alone: BTreeMap<String, u64>,
     /// What the session's ledger says was dropped, by layer and reason, where that can cost an exchange.
     pub dropped: BTreeMap<String, u64>,
-    /// Missing ones that the ledger does not account for.
+    /// Missing ones that neither a row nor the ledger accounts for.
     pub unaccounted: u64,
     /// Requests without an answer that the session has, too.
     pub unanswered_found: u64,
@@ -79,6 +81,15 @@ pub struct Verdict {
     pub end_distance: Distance,
 }
 
+/// A request that was answered and that the session does not have as such.
+#[derive(Debug, Clone, Serialize)]
+pub struct Missing {
+    /// Its number in the run.
+    pub id: u64,
+    /// What the session says of it: the reason of the row that holds its response, or nothing. The ledger counts and names none.
+    pub told: Option<String>,
+}
+
 impl Verdict {
     /// Whether nothing is missing without account, and nothing is wrong.
     #[must_use]
@@ -91,8 +102,28 @@ impl Verdict {
 
 /// Ids of missing ones that are told.
 const MOST_TOLD: usize = 20;
-/// Which of a truth row has been seen.
-const FOUND: u8 = 1;
+/// What has been seen of a truth row.
+#[derive(Clone, Copy, PartialEq)]
+enum Seen {
+    Nothing,
+    /// Its response, in a row without a request; the place of the reason.
+    Response(u16),
+    Request,
+}
+
+/// The reasons of rows that hold a response alone, each once.
+#[derive(Default)]
+struct Reasons(Vec<String>);
+
+impl Reasons {
+    fn place(&mut self, reason: &str) -> u16 {
+        let place = self.0.iter().position(|known| known == reason).unwrap_or_else(|| {
+            self.0.push(reason.to_owned());
+            self.0.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+}
 
 /// Holds a truth file against a session.
 ///
@@ -100,17 +131,24 @@ const FOUND: u8 = 1;
 /// When one of them cannot be read.
 pub fn verify(path: &Path, session: &Session) -> Result<Verdict, LoadError> {
     let (run, rows) = truth::read(path)?;
-    let mut seen = vec![0_u8; rows.len()];
+    let (mut seen, mut reasons) = (vec![Seen::Nothing; rows.len()], Reasons::default());
     let mut checker =
         Checker { verdict: Verdict { run: run.clone(), ..Verdict::default() }, begin: histogram(), end: histogram() };
     let mut captured = session.requests(&RequestsQuery::default())?;
     for exchange in captured.by_ref() {
-        let place = id_of(&exchange, &run, true).and_then(|id| rows.binary_search_by_key(&id, |row| row.id).ok());
-        let Some(place) = place else {
-            checker.verdict.others += 1;
+        let place = |of_request| {
+            id_of(&exchange, &run, of_request).and_then(|id| rows.binary_search_by_key(&id, |row| row.id).ok())
+        };
+        let Some(place) = place(true) else {
+            match place(false) {
+                Some(place) if seen[place] == Seen::Nothing => {
+                    seen[place] = Seen::Response(reasons.place(exchange.error.as_deref().unwrap_or("no_request")));
+                }
+                _ => checker.verdict.others += 1,
+            }
             continue;
         };
-        if std::mem::replace(&mut seen[place], FOUND) == FOUND {
+        if std::mem::replace(&mut seen[place], Seen::Request) == Seen::Request {
             checker.verdict.repeated += 1;
             continue;
         }
@@ -127,17 +165,25 @@ pub fn verify(path: &Path, session: &Session) -> Result<Verdict, LoadError> {
     verdict.end_distance = Distance::of(&end);
     verdict.sent = rows.len() as u64;
     for (row, seen) in rows.iter().zip(&seen) {
-        let (is_answered, is_found) = (row.received_us.is_some(), *seen == FOUND);
+        let (is_answered, is_found) = (row.received_us.is_some(), *seen == Seen::Request);
         verdict.answered += u64::from(is_answered);
         verdict.found += u64::from(is_answered && is_found);
         verdict.unanswered_found += u64::from(!is_answered && is_found);
-        if is_answered && !is_found && verdict.missing_ids.len() < MOST_TOLD {
-            verdict.missing_ids.push(row.id);
+        if !is_answered || is_found {
+            continue;
+        }
+        let told = if let Seen::Response(reason) = seen { reasons.0.get(usize::from(*reason)).cloned() } else { None };
+        if let Some(reason) = &told {
+            *verdict.responses_alone.entry(reason.clone()).or_default() += 1;
+        }
+        if verdict.missing_some.len() < MOST_TOLD {
+            verdict.missing_some.push(Missing { id: row.id, told });
         }
     }
     verdict.missing = verdict.answered - verdict.found;
     verdict.dropped = dropped(&session.entry().ledger);
-    verdict.unaccounted = verdict.missing.saturating_sub(verdict.dropped.values().sum());
+    let accounted = verdict.responses_alone.values().sum::<u64>() + verdict.dropped.values().sum::<u64>();
+    verdict.unaccounted = verdict.missing.saturating_sub(accounted);
     Ok(verdict)
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Result;
-use weir_load::verify::{Verdict, verify};
+use weir_load::verify::{Missing, Verdict, verify};
 use weir_storage::{Home, Session};
 
 use crate::{
@@ -51,7 +51,7 @@ pub(super) fn tell(verdict: &Verdict, session: &str, out: &mut Out) -> Result<()
         (
             "missing",
             format!(
-                "{}, of which the ledger does not account for {}",
+                "{}, of which rows and ledger do not account for {}",
                 count(verdict.missing),
                 count(verdict.unaccounted)
             ),
@@ -85,9 +85,15 @@ pub(super) fn tell(verdict: &Verdict, session: &str, out: &mut Out) -> Result<()
     if verdict.others > 0 {
         facts.push(("others", format!("{} rows are not of this run", count(verdict.others))));
     }
-    if !verdict.missing_ids.is_empty() {
-        let ids: Vec<String> = verdict.missing_ids.iter().map(|id| format!("{}-{id:016x}", verdict.run)).collect();
-        facts.push(("e.g.", ids.join(" ")));
+    if !verdict.responses_alone.is_empty() {
+        facts.push(("alone", format!("responses of missing ones: {}", map(&verdict.responses_alone))));
+    }
+    if !verdict.missing_some.is_empty() {
+        let told = |one: &Missing| {
+            let told = one.told.as_ref().map_or_else(String::new, |told| format!(" ({told})"));
+            format!("{}-{:016x}{told}", verdict.run, one.id)
+        };
+        facts.push(("e.g.", verdict.missing_some.iter().map(told).collect::<Vec<_>>().join(" ")));
     }
     out.facts(&facts)?;
     writeln!(out, "{}", if verdict.is_good() { "verdict: good" } else { "verdict: NOT good" })?;

@@ -12,6 +12,11 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
 };
 
+mod open_loop;
+mod replay;
+
+use replay::Own;
+
 use super::{
     Done, Failure, Sent, Shared,
     connection::Connection,
@@ -48,12 +53,6 @@ struct Slot {
     left: u32,
     /// Since when no connection could be opened.
     down_since: Option<u64>,
-}
-
-/// The requests of a replay that are this thread's, in the order they are due.
-struct Own {
-    requests: Vec<u32>,
-    at: usize,
 }
 
 pub(super) struct Worker {
@@ -108,17 +107,7 @@ impl Worker {
         let replay = shared.replay.as_ref().map(|replay| {
             let lanes = (replay.lanes as usize + parts - 1 - part) / parts;
             slots = (0..lanes).map(slot).collect();
-            let mut own = Own { requests: Vec::new(), at: 0 };
-            for (request, (_, lane)) in replay.due.iter().enumerate() {
-                let lane = *lane as usize;
-                if lane % parts == part {
-                    let slot = &mut slots[lane / parts];
-                    slot.endpoint = shared.plan.requests[request].endpoint;
-                    slot.left += 1;
-                    own.requests.push(request as u32);
-                }
-            }
-            own
+            Own::new(shared, replay, part, parts, &mut slots)
         });
         Ok(Self {
             shared: Arc::clone(shared),
@@ -232,93 +221,6 @@ impl Worker {
             wake = wake.min(due.0);
         }
         wake
-    }
-
-    /// Gives the requests of an open loop that are due to connections with room.
-    fn pump(&mut self, now: u64) {
-        if self.is_over {
-            return;
-        }
-        while let Some(due) = self.pace.as_ref().map(Pace::next).filter(|due| *due <= now && *due < self.send_until) {
-            let request = match self.drawn {
-                Some(request) => request,
-                None => self.draw_any(),
-            };
-            self.drawn = Some(request);
-            let endpoint = self.shared.plan.requests[request as usize].endpoint;
-            let Some(slot) = self.free[endpoint].pop_front() else {
-                return;
-            };
-            let slot = slot as usize;
-            self.slots[slot].is_listed = false;
-            if !self.slots[slot].connection.as_ref().is_some_and(Connection::has_room) {
-                continue;
-            }
-            if !self.ticket() {
-                return;
-            }
-            self.drawn = None;
-            if let Some(pace) = &mut self.pace {
-                pace.take();
-            }
-            self.send(slot, request, due, now);
-            self.list(slot);
-            self.flush(slot, now);
-        }
-    }
-
-    /// When the next request of a replay is due, and which it is.
-    fn next_own(&self) -> Option<(u64, u32)> {
-        let own = self.own.as_ref()?;
-        let request = *own.requests.get(own.at)?;
-        self.shared.replay.as_ref().map(|replay| (replay.due[request as usize].0, request))
-    }
-
-    /// In a replay: puts what is due onto its lane.
-    fn replay(&mut self, now: u64) -> Result<(), LoadError> {
-        if self.own.is_none() {
-            return Ok(());
-        }
-        while let Some((_, request)) = self.next_own().filter(|(due, _)| *due <= now && !self.is_over) {
-            if let Some(own) = &mut self.own {
-                own.at += 1;
-            }
-            let lane = self.shared.replay.as_ref().map_or(0, |replay| replay.due[request as usize].1);
-            let slot = lane as usize / self.parts as usize;
-            self.slots[slot].queue.push_back(request);
-            if self.slots[slot].connection.is_none() {
-                self.open(slot, now)?;
-            } else {
-                self.fill(slot, now);
-                self.flush(slot, now);
-            }
-        }
-        self.is_over |= self.next_own().is_none() && self.slots.iter().all(|slot| slot.queue.is_empty());
-        Ok(())
-    }
-
-    /// In a replay: sends what waits on a lane; a lane without more to come is closed.
-    fn drain(&mut self, slot: usize, now: u64) {
-        while self.slots[slot].connection.as_ref().is_some_and(Connection::has_room) {
-            let Some(request) = self.slots[slot].queue.pop_front() else { break };
-            let due = self.shared.replay.as_ref().map_or(now, |replay| replay.due[request as usize].0);
-            self.slots[slot].left -= 1;
-            self.next_id = u64::from(request);
-            self.send(slot, request, due, now);
-        }
-        if self.slots[slot].left == 0 && self.slots[slot].connection.as_ref().is_some_and(|open| open.in_flight() == 0)
-        {
-            self.slots[slot].connection = None;
-        }
-    }
-
-    /// Puts a connection with room into its list.
-    fn list(&mut self, slot: usize) {
-        let entry = &mut self.slots[slot];
-        if self.pace.is_some() && !entry.is_listed && entry.connection.as_ref().is_some_and(Connection::has_room) {
-            entry.is_listed = true;
-            self.free[entry.endpoint].push_back(slot as u32);
-        }
     }
 
     /// Whether another request may be sent.
@@ -437,24 +339,6 @@ impl Worker {
         self.slots[slot].again_at = now + AGAIN;
         self.slots[slot].down_since.get_or_insert(now);
         self.failed_in_row += 1;
-    }
-
-    /// Gives up where nothing answers: wholly, or in a replay on a lane.
-    fn give_up(&mut self, slot: usize, now: u64, timeout: u64) {
-        self.is_over |= self.failed_in_row >= ATTEMPTS * self.slots.len();
-        let entry = &mut self.slots[slot];
-        if entry.down_since.is_none_or(|since| now.saturating_sub(since) <= timeout) {
-            return;
-        }
-        let own = &self.shared.replay;
-        for request in entry.queue.drain(..) {
-            let intended = own.as_ref().map_or(now, |replay| replay.due[request as usize].0);
-            entry.left -= 1;
-            let sent = Sent { request, id: u64::from(request), intended, sent: now };
-            let failure = Some(Failure::Connect);
-            self.done.push(Done { sent, first: None, ended: now, status: None, size: 0, hash: None, failure });
-        }
-        self.account(slot);
     }
 
     fn open(&mut self, slot: usize, now: u64) -> Result<(), LoadError> {
