@@ -327,3 +327,24 @@ async fn an_early_response_does_not_wait_for_the_request() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_crosses_an_early_response_is_recorded() {
+    let serve = async |(request, mut respond): Accepted| {
+        respond.send_response(Response::builder().status(413).body(()).expect("a response"), true).expect("responds");
+        drop(request);
+    };
+    through(Http2Limits::default(), serve, async |send, service| {
+        let mut send = send.ready().await.expect("ready");
+        let (response, mut up) = send.send_request(request("POST"), false).expect("sends");
+        assert_eq!(response.await.expect("responds").status(), 413);
+        // The client does not know yet that nobody wants it.
+        up.send_data(Bytes::from_static(b"order"), true).expect("sends");
+        while service.outcomes.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(service.outcomes.borrow()[0].fault.is_none());
+        assert_eq!(*service.seen.request_bytes.borrow(), 5);
+    })
+    .await;
+}

@@ -85,10 +85,11 @@ fn a_request_is_sent_again_by_the_api() -> Result<()> {
     curl(&weir, &["--data", "first"], &nginx.url(Listener::Tls, "/put/x"))?;
     let mut sent = (0, Value::Null);
     // As soon as the row is on disk; straight to the server, which the capture's own authorities vouch for.
-    eventually("it is recorded", PATIENCE, || {
+    let recorded = eventually("it is recorded", PATIENCE, || {
         sent = ask(&weir, "POST", "/api/v1/requests/1/send", Some(&json!({"diff": true})))?;
         Ok(sent.0 != 400)
-    })?;
+    });
+    recorded.with_context(|| format!("the last answer: {sent:?}"))?;
     ensure!(sent.0 == 200 && sent.1["request"]["method"] == "POST", "{sent:?}");
     ensure!(sent.1["diff"]["status"].is_null() && sent.1["warnings"] == json!([]), "{sent:?}");
     let own = text(&sent.1, "session")?;

@@ -4,7 +4,7 @@
 //! same bytes on the other side as they arrive, an [`Observer`] told of each, and how it ended. Neither half waits
 //! for the other (RFC 9113 §8.1: a response may begin, and end, before its request has).
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -21,6 +21,11 @@ use crate::{
     http1::exchange::INTERIM_RESPONSES,
     message::ResponseHead,
 };
+
+/// How long more of a request is waited for once its response has been passed on whole and the server takes no more.
+const LINGER: Duration = Duration::from_millis(250);
+/// Bytes of it at most.
+const LINGER_BYTES: usize = 256 << 10;
 
 /// What a relay waits for on the client's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +189,7 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
 ) -> Outcome {
     let uploading = Cell::new(!body.is_absent());
     let took_body = Cell::new(false);
+    let took_end = Cell::new(body.is_absent());
     let early = Cell::new(false);
     let request_complete = Cell::new(body.is_absent());
     let mut client_out = None;
@@ -192,7 +198,7 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
         observer.request_end(None);
     }
     let end = {
-        let mut upload = std::pin::pin!(upload(body, &mut sink, observer, &took_body));
+        let mut upload = std::pin::pin!(upload(body, &mut sink, observer, (&took_body, &took_end)));
         let answered = || early.set(!request_complete.get());
         let mut download = std::pin::pin!(download(method, response, responder, &mut client_out, observer, answered));
         let mut downloaded = false;
@@ -222,8 +228,12 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
         ..Outcome::default()
     };
     match end {
-        // What is left of the request is of no use: dropping the stream says NO_ERROR (RFC 9113 §8.1).
-        End::Complete => {}
+        // What is left of the request is of no use to the server: dropping the stream says NO_ERROR (RFC 9113 §8.1).
+        End::Complete => {
+            if !took_end.get() {
+                linger(body, observer).await;
+            }
+        }
         End::Client(fault, code) => {
             outcome.fault = Some(fault);
             outcome.by_client = true;
@@ -242,11 +252,30 @@ pub async fn relay<U: UploadSink, R: ResponseSource>(
     outcome
 }
 
+/// Takes what the client had sent of its request before it could know that the server wants no more: a small body often
+/// crosses its answer, and belongs into the record.
+async fn linger(body: &mut IncomingBody, observer: &impl Observer) {
+    let mut left = LINGER_BYTES;
+    while let Ok(Ok(frame)) = tokio::time::timeout(LINGER, body.frame()).await {
+        match frame {
+            Some(Frame::Data(bytes)) => {
+                observer.request_data(&bytes);
+                left = left.saturating_sub(bytes.len());
+                if left == 0 {
+                    return;
+                }
+            }
+            Some(Frame::Trailers(trailers)) => return observer.request_end(Some(&trailers)),
+            None => return observer.request_end(None),
+        }
+    }
+}
+
 async fn upload(
     body: &mut IncomingBody,
     sink: &mut impl UploadSink,
     observer: &impl Observer,
-    took_body: &Cell<bool>,
+    (took_body, took_end): (&Cell<bool>, &Cell<bool>),
 ) -> Result<(), UploadEnd> {
     loop {
         observer.waits(ClientWait::Request, true);
@@ -263,10 +292,12 @@ async fn upload(
                 sink.data(bytes).await.map_err(|_| UploadEnd::Server)?;
             }
             Some(Frame::Trailers(trailers)) => {
+                took_end.set(true);
                 observer.request_end(Some(&trailers));
                 return sink.end(Some(trailers)).await.map_err(|_| UploadEnd::Server);
             }
             None => {
+                took_end.set(true);
                 observer.request_end(None);
                 return sink.end(None).await.map_err(|_| UploadEnd::Server);
             }
