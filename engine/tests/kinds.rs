@@ -2,7 +2,7 @@
 
 mod support;
 
-use weir_engine::record::Fault;
+use weir_engine::record::{Fault, Flags};
 
 use support::{
     run,
@@ -50,6 +50,19 @@ fn a_tunnel_begins_with_a_piece_of_a_request() {
     }
 }
 
+/// A path behind the authority. As in Zeek's connect-with-smtp.
+#[test]
+fn a_tunnel_to_more_than_an_authority() {
+    let mut wire = Wire::open(0, [7, 9]);
+    wire.handshake();
+    wire.send(0, b"CONNECT mail.example:25 / HTTP/1.0\r\n\r\n", 1_460);
+    wire.send(1, b"HTTP/1.0 200 Connection established\r\n\r\n", 1_460);
+    let outcome = run(frames(&wire.packets));
+    let [one] = &outcome.exchanges[..] else { panic!("{:?}", outcome.exchanges) };
+    assert_eq!((one.url.as_str(), one.url.port()), ("http://mail.example:25", 25));
+    assert!(one.flags.has(Flags::MALFORMED));
+}
+
 /// What is in a tunnel and only begins like a method stays a tunnel.
 #[test]
 fn a_tunnel_of_something_else_stays_one() {
@@ -61,6 +74,33 @@ fn a_tunnel_of_something_else_stays_one() {
     wire.send(0, b"-2.0-x\r\n", 1_460);
     wire.send(1, b"SSH-2.0-y\r\n", 1_460);
     assert_eq!(told(&wire), [("CONNECT".into(), "/".into(), Some(200), vec![])]);
+}
+
+/// Whoever accepts the connection asks: a SOCKS relay that was called back, as in Arkime's socks5-reverse, and reverse HTTP.
+#[test]
+fn the_server_asks() {
+    let (request, response) =
+        (b"GET /in HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let inner = ("GET".to_owned(), "/in".to_owned(), Some(200), b"ok".to_vec());
+    let mut wire = Wire::open(0, [7, 9]);
+    wire.handshake();
+    wire.send(0, b"NZ\x8d\x08\x87N", 1_460);
+    wire.send(1, b"\x05\x01\0", 1_460);
+    wire.send(0, b"\x05\0", 1_460);
+    wire.send(1, request, 1_460);
+    wire.send(0, response, 1_460);
+    assert_eq!(told(&wire), [inner.clone()]);
+    let outcome = run(frames(&wire.packets));
+    let [one] = &outcome.exchanges[..] else { panic!("{:?}", outcome.exchanges) };
+    assert_eq!(one.server.map(|server| server.port()), Some(wire.client_port), "who answers is the server");
+
+    let mut wire = Wire::open(0, [7, 9]);
+    wire.handshake();
+    wire.send(0, b"POST /reverse HTTP/1.1\r\nUpgrade: PTTH/1.0\r\nConnection: Upgrade\r\n\r\n", 1_460);
+    wire.send(1, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: PTTH/1.0\r\nConnection: Upgrade\r\n\r\n", 1_460);
+    wire.send(1, request, 1_460);
+    wire.send(0, response, 1_460);
+    assert_eq!(told(&wire), [("POST".into(), "/reverse".into(), Some(101), vec![]), inner]);
 }
 
 /// The answer to a SYN is seen before it; the data is of the same connection. Found by late packets in loss runs.
@@ -80,6 +120,30 @@ fn a_syn_overtaken_by_its_answer() {
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).expect("a short payload");
     [&[0, 0, len, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// The answer to an upgrade is lost: the client's preface shows that there was one. PRI is no method (RFC 9113 §3.4).
+#[test]
+fn http2_behind_a_lost_answer() {
+    for lost in [false, true] {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        wire.send(0, b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 1_460);
+        let at = wire.packets.len();
+        wire.send(1, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", 1_460);
+        wire.send(0, &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, 0, &[])[..]].concat(), 1_460);
+        wire.send(1, &[frame(4, 0, 0, &[]), frame(1, 4, 1, b"\x88"), frame(0, 1, 1, b"ok")].concat(), 1_460);
+        if lost {
+            wire.packets.remove(at);
+        }
+        let first = if lost { None } else { Some(101) };
+        let seen = told(&wire);
+        let mut expected =
+            vec![("GET".into(), "/up".into(), first, vec![]), ("GET".into(), "/up".into(), Some(200), b"ok".to_vec())];
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        expected.retain(|one| !seen.contains(one));
+        assert!(expected.is_empty(), "{lost}: {expected:?} of {seen:?}");
+    }
 }
 
 /// A client that cancels a stream may get its response all the same: it was under way. As in Suricata's app-layer-protocol-exact.

@@ -71,6 +71,8 @@ pub(crate) struct Conversation {
     nested: bool,
     /// How often it was asked whose the connection is.
     owner_asked: u32,
+    /// Whoever accepted the connection asks, and whoever opened it answers.
+    reversed: bool,
     done: Option<Unwanted>,
     probed: u64,
     opened_ns: i64,
@@ -104,6 +106,7 @@ impl Conversation {
             connect_us: None,
             nested,
             owner_asked: 0,
+            reversed: false,
             done: None,
             probed: 0,
             opened_ns,
@@ -153,6 +156,36 @@ impl Conversation {
             }
             self.settle(cx, id);
         }
+    }
+
+    /// The direction as HTTP has it.
+    fn role(&self, direction: Direction) -> Direction {
+        if self.reversed { direction.opposite() } else { direction }
+    }
+
+    /// Whether the first head of the connection comes from the wrong end: the ports of a connection whose
+    /// opening was not seen need not tell, and some clients let the server ask (SOCKS relays, PTTH).
+    fn is_turned_round(&self, direction: Direction, piece: &Piece<'_>) -> bool {
+        let wrong = match direction {
+            Direction::Received => sniff::strict_request(piece.bytes) && memchr::memchr(b'\n', piece.bytes).is_some(),
+            Direction::Sent => sniff::strict_response(piece.bytes),
+        };
+        wrong && piece.segment_start && self.requests.head_begin().is_none() && self.responses.head_begin().is_none()
+    }
+
+    /// Who was taken for the client is the server. Nothing was read so far.
+    fn turn_round(&mut self) {
+        self.reversed = !self.reversed;
+        self.requests = Half::new(Role::Requests);
+        self.responses = Half::new(Role::Responses);
+        self.queue = Queue::default();
+        self.reads = Reads::default();
+        self.odd.swap(0, 1);
+        self.bytes.swap(0, 1);
+        let ends = &mut self.ends;
+        std::mem::swap(&mut ends.client, &mut ends.server);
+        // The label is the other end's.
+        ends.device = None;
     }
 
     /// Before the first head: is this HTTP at all? `false`: the bytes need not be looked at further.
@@ -242,6 +275,11 @@ impl Consumer for Conversation {
     }
 
     fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
+        let mut direction = self.role(direction);
+        if !self.is_http && self.is_turned_round(direction, &piece) {
+            self.turn_round();
+            direction = direction.opposite();
+        }
         self.bytes[direction as usize] += piece.bytes.len() as u64;
         self.last_ns = piece.time_ns;
         if direction == Direction::Received {
@@ -257,17 +295,22 @@ impl Consumer for Conversation {
         if direction == Direction::Received {
             self.answer_to_bare_request(cx, piece.ack, piece.time_ns);
         }
-        if !self.is_http {
-            if direction == Direction::Sent && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16]) {
-                self.is_http = true;
-                let mut streams = Streams::new(self.ends.clone());
-                streams.data(cx, direction, piece);
-                self.inside = Some(Box::new(Inside::Http2(Box::new(streams))));
-                return;
+        if direction == Direction::Sent
+            && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16])
+            && (!self.is_http || self.requests.is_between_messages() || self.requests.is_unsure())
+        {
+            self.is_http = true;
+            let mut streams = Streams::new(self.ends.clone());
+            // Behind a request that asked for it: the answer was lost (RFC 7540 §3.2).
+            if let Some(draft) = self.drafts.values().find(|draft| draft.waits_for_http2()) {
+                streams.upgraded(cx, &draft.exchange);
             }
-            if !self.probe(direction, &piece) {
-                return;
-            }
+            streams.data(cx, direction, piece);
+            self.inside = Some(Box::new(Inside::Http2(Box::new(streams))));
+            return;
+        }
+        if !self.is_http && !self.probe(direction, &piece) {
+            return;
         }
         match direction {
             Direction::Sent => self.sent(cx, piece),
@@ -276,6 +319,7 @@ impl Consumer for Conversation {
     }
 
     fn gap(&mut self, cx: &mut Context, direction: Direction, gap: Gap) {
+        let direction = self.role(direction);
         if let Some(inside) = &mut self.inside {
             inside.gap(cx, direction, gap);
             return;
@@ -290,6 +334,7 @@ impl Consumer for Conversation {
     }
 
     fn flag(&mut self, direction: Direction, flags: Flags) {
+        let direction = self.role(direction);
         let current = if direction == Direction::Sent { self.asking } else { self.answering };
         match current.and_then(|id| self.drafts.get_mut(&id)) {
             Some(draft) => draft.exchange.flags.set(flags),
@@ -298,6 +343,7 @@ impl Consumer for Conversation {
     }
 
     fn end(&mut self, cx: &mut Context, direction: Direction, time_ns: i64) {
+        let direction = self.role(direction);
         if let Some(inside) = &mut self.inside {
             inside.end(cx, direction, time_ns);
             return;

@@ -230,6 +230,12 @@ impl Draft {
         }
     }
 
+    /// Whether its request asks for HTTP/2 and was not answered.
+    pub(crate) fn waits_for_http2(&self) -> bool {
+        let upgrade = self.exchange.request_headers.get("upgrade");
+        self.response == Phase::Waiting && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"h2c"))
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         !self.held && self.request == Phase::Done && self.response == Phase::Done
     }
@@ -338,7 +344,11 @@ pub(crate) fn url(ends: &Ends, method: &[u8], target: &[u8], headers: &Headers) 
     let build = |authority: &str, target: &str| Url::from_parts("http", authority.trim(), target);
     let server = || ends.authority.clone().unwrap_or_else(|| ends.server.to_string().into());
     if method == b"CONNECT" {
-        return build(&target, "").or_else(|| build(&host, "")).unwrap_or_default();
+        // What stands behind the authority does not belong there.
+        let authority = target.split([' ', '/']).next().unwrap_or_default();
+        if let Some(url) = build(authority, "") {
+            return url;
+        }
     }
     let absolute = (!target.starts_with('/')).then(|| Url::parse((*target).into())).flatten();
     absolute.or_else(|| build(&host, &target)).or_else(|| build(&server(), &target)).unwrap_or_default()
