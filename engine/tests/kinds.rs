@@ -146,6 +146,26 @@ fn http2_behind_a_lost_answer() {
     }
 }
 
+/// RTSP, SIP and NATS have methods of HTTP's names. As in nDPI's rtsp and nats, and Arkime's synthetic capture.
+#[test]
+fn methods_of_other_protocols() {
+    let lines: [&[u8]; 4] = [
+        b"OPTIONS rtsp://10.2.2.2:8554/ RTSP/1.0\r\nCSeq: 2\r\n\r\n",
+        b"OPTIONS sip:probe@edge.test SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n",
+        b"CONNECT {\"verbose\":false,\"name\":\"\"}\r\nPING\r\n",
+        b"REGISTER sip:a.test SIP/2.0\r\n\r\n",
+    ];
+    for line in lines {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        for _ in 0..2 {
+            wire.send(0, line, 1_460);
+            wire.send(1, b"RTSP/1.0 200 OK\r\nCSeq: 2\r\n\r\n", 1_460);
+        }
+        assert_eq!(told(&wire), [], "{}", String::from_utf8_lossy(line));
+    }
+}
+
 /// A client that cancels a stream may get its response all the same: it was under way. As in Suricata's app-layer-protocol-exact.
 #[test]
 fn a_response_crosses_the_reset_of_its_stream() {
