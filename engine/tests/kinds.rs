@@ -166,6 +166,57 @@ fn methods_of_other_protocols() {
     }
 }
 
+/// Bytes that come again and are others, as in Zeek's qi_internet_SYNACK_curl_jsonip: the first count, the connection says so,
+/// and the exchange when it is not through.
+#[test]
+fn differing_retransmissions() {
+    let request = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecret";
+    let response = [&b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n"[..], &[b'x'; 3_000]].concat();
+    // Whose bytes, from where, how many, which of them changes; whether that shows, and whether in the row.
+    let cases: [(usize, u64, usize, Option<usize>, bool, bool); 9] = [
+        (0, 0, 54, None, false, false),
+        (0, 0, 54, Some(6), true, true),
+        (0, 20, 10, Some(3), true, true),
+        (0, 48, 6, Some(5), true, true),
+        // A keep-alive: one byte before what is next, whatever it is.
+        (0, 53, 1, Some(0), false, false),
+        (1, 0, 1_460, None, false, false),
+        (1, 0, 1_460, Some(14), true, true),
+        (1, 500, 300, Some(299), true, true),
+        (1, 2_999, 41, Some(0), true, false),
+    ];
+    assert_eq!(request.len(), 54);
+    for (from, begin, len, changed, shows, in_row) in cases {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        let mut again = if from == 0 { request.to_vec() } else { response.clone() };
+        again = again[begin as usize..begin as usize + len].to_vec();
+        if let Some(at) = changed {
+            again[at] ^= 1;
+        }
+        wire.send(0, request, 1_460);
+        if from == 0 {
+            wire.packet_at(0, 0x18, begin, &again);
+        }
+        wire.send(1, &response[..1_460], 1_460);
+        if from == 1 && begin < 1_460 {
+            wire.packet_at(1, 0x18, begin, &again);
+        }
+        wire.send(1, &response[1_460..], 1_460);
+        if begin > 1_460 {
+            wire.packet_at(1, 0x18, begin, &again);
+        }
+        let outcome = run(frames(&wire.packets));
+        let [one] = &outcome.exchanges[..] else { panic!("{:?}", outcome.exchanges) };
+        let case = (from, begin, changed);
+        assert_eq!(outcome.figures.overlaps_differing, u64::from(shows), "{case:?}");
+        assert_eq!(one.flags.has(Flags::OVERLAP), in_row, "{case:?} {:?}", one.flags);
+        assert_eq!(outcome.connections[0].flags.has(Flags::OVERLAP), shows, "{case:?}");
+        assert_eq!(&one.request_body.content.to_bytes()[..], b"secret", "the first win");
+        assert!(one.response_body.content.to_bytes().iter().all(|byte| *byte == b'x'), "{case:?}");
+    }
+}
+
 /// A client that cancels a stream may get its response all the same: it was under way. As in Suricata's app-layer-protocol-exact.
 #[test]
 fn a_response_crosses_the_reset_of_its_stream() {

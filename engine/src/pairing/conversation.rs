@@ -9,8 +9,9 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Context,
-    draft::{Draft, Ends},
+    draft::{Draft, Ends, differ},
     queue::Queue,
+    recent::Recent,
     streams::Streams,
     turns::{Held, Reads},
     upgrade::Inside,
@@ -28,6 +29,8 @@ use crate::{
 const PROBE_BYTES: u64 = 64 << 10;
 /// How often it is asked whose a connection is.
 const MAX_ASKED: u32 = 4;
+/// Exchanges, the newest, whose bytes are compared with those that come again.
+const MAX_COMPARED: u64 = 8;
 
 /// One connection.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Conversation {
     /// Offset behind all that the server is known to have sent.
     pub(crate) received_until: u64,
     pub(crate) reads: Reads,
+    /// The last bytes of each direction.
+    pub(crate) recent: [Recent; 2],
     /// When bytes last came.
     pub(crate) last_ns: i64,
     /// The response being read may answer HEAD, and have no body then.
@@ -71,6 +76,8 @@ pub(crate) struct Conversation {
     nested: bool,
     /// How often it was asked whose the connection is.
     owner_asked: u32,
+    /// Bytes came again and were others.
+    differed: bool,
     /// Whoever accepted the connection asks, and whoever opened it answers.
     reversed: bool,
     done: Option<Unwanted>,
@@ -94,6 +101,7 @@ impl Conversation {
             held: Vec::new(),
             received_until: 0,
             reads: Reads::default(),
+            recent: Default::default(),
             last_ns: opened_ns,
             doubtful_body: false,
             sent_ended: false,
@@ -106,6 +114,7 @@ impl Conversation {
             connect_us: None,
             nested,
             owner_asked: 0,
+            differed: false,
             reversed: false,
             done: None,
             probed: 0,
@@ -288,6 +297,9 @@ impl Consumer for Conversation {
                 self.reads.note(piece.offset, ack);
             }
         }
+        if direction == Direction::Sent || self.inside.is_some() {
+            self.recent[direction as usize].note(&piece);
+        }
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);
             return;
@@ -335,11 +347,45 @@ impl Consumer for Conversation {
 
     fn flag(&mut self, direction: Direction, flags: Flags) {
         let direction = self.role(direction);
+        self.differed |= flags.has(Flags::OVERLAP);
         let current = if direction == Direction::Sent { self.asking } else { self.answering };
         match current.and_then(|id| self.drafts.get_mut(&id)) {
             Some(draft) => draft.exchange.flags.set(flags),
             None => self.odd[direction as usize].set(flags),
         }
+    }
+
+    fn again(&mut self, direction: Direction, offset: u64, bytes: &[u8]) -> bool {
+        let direction = self.role(direction);
+        let mut differs = self.recent[direction as usize].differs(offset, bytes);
+        let mut flags = Flags::RETRANSMISSION;
+        if differs {
+            flags.set(Flags::OVERLAP);
+        }
+        if let Some(Inside::Http(inner)) = self.inside.as_deref_mut() {
+            differs |= inner.again(direction, offset, bytes);
+        }
+        let half = if direction == Direction::Sent { &self.requests } else { &self.responses };
+        if let Some((begin, head)) = half.head().filter(|(begin, _)| offset + bytes.len() as u64 > *begin) {
+            let odd = &mut self.odd[direction as usize];
+            odd.set(flags);
+            if differ((begin, head), (offset, bytes)) {
+                odd.set(Flags::OVERLAP);
+                differs = true;
+            }
+        }
+        let newest = (1..=MAX_COMPARED).map_while(|back| self.next_draft.checked_sub(back));
+        for id in [self.asking, self.answering].into_iter().flatten().chain(newest) {
+            let Some(draft) = self.drafts.get_mut(&id) else { continue };
+            let Some(differs_here) = draft.differs(direction, offset, bytes) else { continue };
+            draft.exchange.flags.set(flags);
+            if differs_here {
+                draft.exchange.flags.set(Flags::OVERLAP);
+                differs = true;
+            }
+        }
+        self.differed |= differs;
+        differs
     }
 
     fn end(&mut self, cx: &mut Context, direction: Direction, time_ns: i64) {
@@ -372,6 +418,10 @@ impl Consumer for Conversation {
             Ending::Evicted => Some(Fault::Evicted),
             _ => None,
         };
+        let mut flags = self.ends.flags;
+        if self.differed {
+            flags.set(Flags::OVERLAP);
+        }
         cx.records.push(Record::Connection(Box::new(Connection {
             id: self.ends.connection,
             source: Source::Packets,
@@ -388,7 +438,7 @@ impl Consumer for Conversation {
             error,
             process: self.ends.owner.as_ref().map(|owner| Arc::clone(&owner.process)),
             pid: self.ends.owner.as_ref().map(|owner| owner.pid),
-            flags: self.ends.flags,
+            flags,
             ..Connection::default()
         })));
     }
