@@ -468,3 +468,21 @@ impl BodyIntake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codings_in_several_lines_are_one_list() {
+        let of = |lines: &[(&str, &str)]| {
+            let headers = Headers::from_pairs(lines.iter().copied());
+            encoding(&headers).map(|coding| String::from_utf8_lossy(&coding).into_owned())
+        };
+        assert_eq!(of(&[("Content-Type", "a/b")]), None);
+        assert_eq!(of(&[("content-encoding", "br")]).as_deref(), Some("br"));
+        let three =
+            [("Content-Encoding", "deflate"), ("A", "b"), ("Content-Encoding", "gzip"), ("content-encoding", "br")];
+        assert_eq!(of(&three).as_deref(), Some("deflate, gzip, br"));
+    }
+}
