@@ -301,6 +301,7 @@ mod tests {
                 ip6(0, &[&[60, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], &tcp_bytes(b"x")].concat()),
             ),
             ("vlan", LinkType::ETHERNET, ether(0x88a8, &[&[0, 1, 0x81, 0, 0, 2, 8, 0][..], &plain].concat())),
+            ("e-tag", LinkType::ETHERNET, ether(0x893f, &[&[0, 1, 0, 2, 0, 3, 8, 0][..], &plain].concat())),
             ("mpls", LinkType::ETHERNET, ether(0x8847, &[&[0, 1, 0, 9, 0, 1, 1, 9][..], &plain].concat())),
             ("pppoe", LinkType::ETHERNET, ether(0x8864, &[&[0x11, 0, 0, 1, 0, 9, 0, 0x21][..], &plain].concat())),
             ("snap", LinkType::ETHERNET, ether(60, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0][..], &plain].concat())),

@@ -26,6 +26,8 @@ pub(crate) fn ether_type(kind: u16, data: &[u8]) -> Result<Next<'_>, Skip> {
         }
         // Cisco's VN-Tag: four bytes more than the type.
         0x8926 => return Ok(Next { layer: Layer::EtherType(be16(data, 4)?), data: from(data, 6)? }),
+        // The E-Tag of 802.1BR: eight bytes.
+        0x893f => return Ok(Next { layer: Layer::EtherType(be16(data, 6)?), data: from(data, 8)? }),
         MPLS | MPLS_MULTICAST => Layer::Mpls,
         PPPOE_SESSION => Layer::Pppoe,
         BRIDGED => Layer::Ethernet,
