@@ -89,7 +89,7 @@ fn the_server_asks() {
     wire.send(0, b"\x05\0", 1_460);
     wire.send(1, request, 1_460);
     wire.send(0, response, 1_460);
-    assert_eq!(told(&wire), [inner.clone()]);
+    assert_eq!(told(&wire), std::slice::from_ref(&inner));
     let outcome = run(frames(&wire.packets));
     let [one] = &outcome.exchanges[..] else { panic!("{:?}", outcome.exchanges) };
     assert_eq!(one.server.map(|server| server.port()), Some(wire.client_port), "who answers is the server");
