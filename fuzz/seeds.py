@@ -5,7 +5,7 @@ import pathlib
 import struct
 import sys
 
-LINKS = [0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 166, 228, 229, 239, 276, 9999]
+LINKS = [0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 166, 228, 229, 239, 276, 9999, 10, 107, 192, 219]
 FILTERS = [
     "method = 'POST' AND status >= 400 AND domain LIKE '%.example.com' AND NOT url ~ '/health'",
     "status IN (200, 404) OR request_size BETWEEN 1 AND 10",

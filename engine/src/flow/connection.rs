@@ -222,9 +222,15 @@ impl<C: Consumer> Flow<C> {
         if !segment_start {
             let seen = (stream.next - offset).min(payload.len() as u64);
             counts.retransmitted_bytes += seen;
-            payload = &payload[seen as usize..];
+            // A keep-alive has a byte that was never sent (RFC 9293 §3.8.4).
+            let is_keep_alive = payload.len() == 1 && end == stream.next;
+            let (again, rest) = payload.split_at(seen as usize);
+            if !is_keep_alive && self.came_again(side, offset, again) {
+                counts.overlaps += 1;
+                counts.differing += 1;
+            }
+            payload = rest;
             offset += seen;
-            self.flag(side, Flags::RETRANSMISSION);
             if payload.is_empty() {
                 return;
             }
@@ -268,6 +274,12 @@ impl<C: Consumer> Flow<C> {
         if let Some(consumer) = &mut self.consumer {
             consumer.flag(direction, flags);
         }
+    }
+
+    /// Whether bytes that come again are others than those handed over.
+    fn came_again(&mut self, side: usize, offset: u64, bytes: &[u8]) -> bool {
+        let direction = self.direction(side);
+        self.consumer.as_mut().is_some_and(|consumer| consumer.again(direction, offset, bytes))
     }
 
     fn direction(&self, side: usize) -> Direction {

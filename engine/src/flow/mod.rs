@@ -95,6 +95,10 @@ pub(crate) trait Consumer: Sized {
     /// Something odd happened to the bytes under way in a direction.
     fn flag(&mut self, direction: Direction, flags: Flags);
 
+    /// Bytes that were handed over before came again: whether they are others, as far as what is kept tells. Flags
+    /// the messages they are of.
+    fn again(&mut self, direction: Direction, offset: u64, bytes: &[u8]) -> bool;
+
     /// A direction ended.
     fn end(&mut self, cx: &mut Self::Context, direction: Direction, time_ns: i64);
 
@@ -140,9 +144,9 @@ pub(crate) struct FlowCounts {
     pub(crate) gap_bytes: u64,
     /// Of these, cut off frames that were captured.
     pub(crate) cut_bytes: u64,
-    /// Segments that overlapped bytes waiting.
+    /// Segments that overlapped bytes waiting, or differed from bytes handed over.
     pub(crate) overlaps: u64,
-    /// Of these, with other bytes than those waiting: the first were kept.
+    /// Of these, with other bytes: the first were kept.
     pub(crate) differing: u64,
 }
 

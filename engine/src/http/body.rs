@@ -143,6 +143,11 @@ impl Collector {
         Body { state, size: self.size, hash, content: content.into(), ..Body::default() }
     }
 
+    /// The bytes that are stored so far.
+    pub(crate) fn stored(&self) -> &[u8] {
+        if self.keep == Keep::Store { &self.stored } else { &[] }
+    }
+
     pub(crate) fn has_gap(&self) -> bool {
         self.gap
     }

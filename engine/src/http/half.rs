@@ -225,9 +225,14 @@ impl Half {
         }
     }
 
+    /// Where the head begins that is under way, and what there is of it.
+    pub(crate) fn head(&self) -> Option<(u64, &[u8])> {
+        if let State::Head { start, buffer, .. } = &self.state { Some((*start, buffer)) } else { None }
+    }
+
     /// Where the head begins that is under way.
     pub(crate) fn head_begin(&self) -> Option<u64> {
-        if let State::Head { start, .. } = &self.state { Some(*start) } else { None }
+        self.head().map(|(start, _)| start)
     }
 
     /// Heads that may have been passed over since this was last asked.

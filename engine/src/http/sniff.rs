@@ -49,8 +49,25 @@ pub(crate) fn request(bytes: &[u8]) -> bool {
     known_method(bytes) || strict_request(bytes)
 }
 
+/// A known method and what may be a target. Other protocols have methods of these names: RTSP and SIP tell
+/// their versions at the end of the line, NATS's CONNECT has an object behind it.
 fn known_method(bytes: &[u8]) -> bool {
-    METHODS.iter().any(|method| bytes.strip_prefix(*method).is_some_and(|rest| rest.first() == Some(&b' ')))
+    let rest = METHODS.iter().find_map(|method| bytes.strip_prefix(*method)?.strip_prefix(b" "));
+    let Some(rest) = rest else { return false };
+    let line = memchr::memchr(b'\n', &rest[..rest.len().min(LINE_LIMIT)]).map_or(&[][..], |end| &rest[..end]);
+    !rest.starts_with(b"{") && !has_other_version(line)
+}
+
+/// Whether a line ends with the version of another protocol than HTTP.
+fn has_other_version(line: &[u8]) -> bool {
+    let word = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    match word {
+        [name @ .., b'/', major, b'.', minor] => {
+            let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_uppercase);
+            is_name && name != b"HTTP" && major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
 }
 
 /// Whether a request line with a version stands here (or, when the line goes on, a known method). The rest of
@@ -93,6 +110,11 @@ mod tests {
         assert!(!strict_request(b"rest HTTP/1.1\r\n"));
         assert!(!request(b"EHLO there\r\n"));
         assert!(!request(b"SSH-2.0-x\r\n"));
+        assert!(!request(b"OPTIONS rtsp://a:554/ RTSP/1.0\r\nCSeq: 1\r\n"));
+        assert!(!request(b"OPTIONS sip:a@b SIP/2.0\r\n"));
+        assert!(!request(b"CONNECT {\"verbose\":false}\r\n"));
+        assert!(request(b"GET /a/RTSP/1.0\r\n"));
+        assert!(request(b"GET /files/of SOME/1.0 HTTP/1.1\r\n"));
         assert!(strict_response(b"HTTP/1.1 200 OK\r\n"));
         assert!(strict_response(b"HTTP/1.0 304\r\n"));
         assert!(!strict_response(b"HTTP/1.1 2000\r\n"));

@@ -1,6 +1,7 @@
-//! Link types of captures rather than of wires: BSD null and loop, Linux cooked (SLL, SLL2), netfilter log.
+//! Link types of captures rather than of wires: BSD null and loop, Linux cooked (SLL, SLL2), netfilter log, PPI.
 
-use super::{Layer, Next, Skip, be16, from};
+use super::{Layer, Next, Skip, be16, decoder, from};
+use crate::source::LinkType;
 
 /// Address family in some host's byte order, four bytes.
 pub(crate) fn null(data: &[u8]) -> Result<Next<'_>, Skip> {
@@ -34,6 +35,14 @@ fn cooked(protocol: u16, hardware: u16, data: &[u8]) -> Result<Next<'_>, Skip> {
         (_, 4) => super::ethernet::llc(data),
         (_, protocol) => Ok(Next { layer: Layer::EtherType(protocol), data }),
     }
+}
+
+/// Per-Packet Information: its length and the link type behind it, in little-endian order.
+pub(crate) fn ppi(data: &[u8]) -> Result<Next<'_>, Skip> {
+    let header: &[u8; 8] = data.first_chunk().ok_or(Skip::Truncated)?;
+    let (len, link) = (u16::from_le_bytes([header[2], header[3]]), [header[4], header[5], header[6], header[7]]);
+    let layer = decoder::first_layer(LinkType(u32::from_le_bytes(link))).ok_or(Skip::LinkType)?;
+    Ok(Next { layer, data: from(data, usize::from(len).max(8))? })
 }
 
 /// Netfilter log: a family, then TLVs in the host's byte order; the payload's is number 9.

@@ -129,7 +129,7 @@ fn fast_tcp(
     })
 }
 
-fn first_layer(link: LinkType) -> Option<Layer> {
+pub(super) fn first_layer(link: LinkType) -> Option<Layer> {
     Some(match link {
         LinkType::ETHERNET => Layer::Ethernet,
         LinkType::RAW | LinkType::RAW_BSD | LinkType::RAW_OPENBSD | LinkType::IPV4 | LinkType::IPV6 => Layer::Ip,
@@ -143,6 +143,10 @@ fn first_layer(link: LinkType) -> Option<Layer> {
         LinkType::IEEE802_11 => Layer::Ieee80211,
         LinkType::IEEE802_11_RADIOTAP => Layer::Radiotap,
         LinkType::NFLOG => Layer::Nflog,
+        LinkType::FRAME_RELAY => Layer::FrameRelay,
+        LinkType::FDDI => Layer::Fddi,
+        LinkType::PPI => Layer::Ppi,
+        LinkType::MPLS => Layer::Mpls,
         _ => return None,
     })
 }
@@ -198,6 +202,9 @@ fn walk<'a>(
                     Layer::PppHdlc => ppp::ppp_hdlc(data)?,
                     Layer::Pppoe => ppp::pppoe(data)?,
                     Layer::CiscoHdlc => ppp::cisco_hdlc(data)?,
+                    Layer::FrameRelay => ppp::frame_relay(data)?,
+                    Layer::Fddi => ethernet::fddi(data)?,
+                    Layer::Ppi => cooked::ppi(data)?,
                     Layer::Null => cooked::null(data)?,
                     Layer::Sll => cooked::sll(data)?,
                     Layer::Sll2 => cooked::sll2(data)?,
@@ -294,6 +301,7 @@ mod tests {
                 ip6(0, &[&[60, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0][..], &tcp_bytes(b"x")].concat()),
             ),
             ("vlan", LinkType::ETHERNET, ether(0x88a8, &[&[0, 1, 0x81, 0, 0, 2, 8, 0][..], &plain].concat())),
+            ("e-tag", LinkType::ETHERNET, ether(0x893f, &[&[0, 1, 0, 2, 0, 3, 8, 0][..], &plain].concat())),
             ("mpls", LinkType::ETHERNET, ether(0x8847, &[&[0, 1, 0, 9, 0, 1, 1, 9][..], &plain].concat())),
             ("pppoe", LinkType::ETHERNET, ether(0x8864, &[&[0x11, 0, 0, 1, 0, 9, 0, 0x21][..], &plain].concat())),
             ("snap", LinkType::ETHERNET, ether(60, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0][..], &plain].concat())),
@@ -302,6 +310,16 @@ mod tests {
             ("sll", LinkType::LINUX_SLL, [&[0; 14][..], &[8, 0], &plain].concat()),
             ("sll2", LinkType::LINUX_SLL2, [&[8, 0][..], &[0; 18], &plain].concat()),
             ("ppp", LinkType::PPP, [&[0xff, 3, 0, 0x21][..], &plain].concat()),
+            ("relay", LinkType::FRAME_RELAY, [&[0x18, 0x61, 8, 0][..], &plain].concat()),
+            ("relay, RFC 2427", LinkType::FRAME_RELAY, [&[0x18, 0x61, 3, 0xcc][..], &plain].concat()),
+            (
+                "relay, SNAP",
+                LinkType::FRAME_RELAY,
+                [&[0x18, 0x60, 0x01, 3, 0, 0x80, 0, 0, 0, 0x86, 0xdd][..], &six].concat(),
+            ),
+            ("fddi", LinkType::FDDI, [&[0x50][..], &[7; 12], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &plain].concat()),
+            ("ppi", LinkType::PPI, [&[0, 0, 12, 0, 1, 0, 0, 0, 9, 9, 9, 9][..], &frame].concat()),
+            ("labels", LinkType::MPLS, [&[0, 1, 1, 9][..], &plain].concat()),
             ("chdlc", LinkType::C_HDLC, [&[0x0f, 0, 8, 0][..], &plain].concat()),
             ("nflog", LinkType::NFLOG, [&[2, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0, 0, 45, 0, 9, 0][..], &plain].concat()),
             (

@@ -1,4 +1,4 @@
-//! Ethernet II and 802.3 with LLC/SNAP, VLAN tags (802.1Q, QinQ), and the EtherTypes behind them.
+//! Ethernet II and 802.3 with LLC/SNAP, VLAN tags (802.1Q, QinQ), and the EtherTypes behind them; FDDI.
 
 use super::{Layer, Next, Skip, be16, from};
 
@@ -26,6 +26,8 @@ pub(crate) fn ether_type(kind: u16, data: &[u8]) -> Result<Next<'_>, Skip> {
         }
         // Cisco's VN-Tag: four bytes more than the type.
         0x8926 => return Ok(Next { layer: Layer::EtherType(be16(data, 4)?), data: from(data, 6)? }),
+        // The E-Tag of 802.1BR: eight bytes.
+        0x893f => return Ok(Next { layer: Layer::EtherType(be16(data, 6)?), data: from(data, 8)? }),
         MPLS | MPLS_MULTICAST => Layer::Mpls,
         PPPOE_SESSION => Layer::Pppoe,
         BRIDGED => Layer::Ethernet,
@@ -34,6 +36,14 @@ pub(crate) fn ether_type(kind: u16, data: &[u8]) -> Result<Next<'_>, Skip> {
         _ => return Err(Skip::NotIp),
     };
     Ok(Next { layer, data })
+}
+
+/// Frame control and two addresses, then LLC in frames that carry it.
+pub(crate) fn fddi(data: &[u8]) -> Result<Next<'_>, Skip> {
+    match data.first().ok_or(Skip::Truncated)? & 0xf0 {
+        0x50 => llc(from(data, 13)?),
+        _ => Err(Skip::NotIp),
+    }
 }
 
 /// LLC (IEEE 802.2); behind SNAP stands an EtherType.

@@ -1,4 +1,4 @@
-//! PPP (RFC 1661, 1662), PPPoE (RFC 2516) and Cisco HDLC.
+//! PPP (RFC 1661, 1662), PPPoE (RFC 2516), Cisco HDLC and Frame Relay (RFC 2427).
 
 use super::{Layer, Next, Skip, be16, from};
 
@@ -35,4 +35,19 @@ pub(crate) fn pppoe(data: &[u8]) -> Result<Next<'_>, Skip> {
 /// Address, control, then an EtherType.
 pub(crate) fn cisco_hdlc(data: &[u8]) -> Result<Next<'_>, Skip> {
     Ok(Next { layer: Layer::EtherType(be16(data, 2)?), data: from(data, 4)? })
+}
+
+/// An address whose last byte is odd; then control and a protocol number (RFC 2427), or an EtherType as Cisco has it.
+pub(crate) fn frame_relay(data: &[u8]) -> Result<Next<'_>, Skip> {
+    let address_len = 1 + data.iter().position(|byte| byte & 1 == 1).ok_or(Skip::Truncated)?;
+    let data = from(data, address_len)?;
+    match data {
+        [3, 0xcc | 0x8e, data @ ..] => Ok(Next { layer: Layer::Ip, data }),
+        // SNAP, with or without the byte that aligns it.
+        [3, 0, 0x80, _, _, _, high, low, data @ ..] | [3, 0x80, _, _, _, high, low, data @ ..] => {
+            Ok(Next { layer: Layer::EtherType(u16::from_be_bytes([*high, *low])), data })
+        }
+        [3, ..] => Err(Skip::NotIp),
+        _ => Ok(Next { layer: Layer::EtherType(be16(data, 0)?), data: from(data, 2)? }),
+    }
 }

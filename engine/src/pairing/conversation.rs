@@ -9,8 +9,9 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Context,
-    draft::{Draft, Ends},
+    draft::{Draft, Ends, differ},
     queue::Queue,
+    recent::Recent,
     streams::Streams,
     turns::{Held, Reads},
     upgrade::Inside,
@@ -28,6 +29,8 @@ use crate::{
 const PROBE_BYTES: u64 = 64 << 10;
 /// How often it is asked whose a connection is.
 const MAX_ASKED: u32 = 4;
+/// Exchanges, the newest, whose bytes are compared with those that come again.
+const MAX_COMPARED: u64 = 8;
 
 /// One connection.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Conversation {
     /// Offset behind all that the server is known to have sent.
     pub(crate) received_until: u64,
     pub(crate) reads: Reads,
+    /// The last bytes of each direction.
+    pub(crate) recent: [Recent; 2],
     /// When bytes last came.
     pub(crate) last_ns: i64,
     /// The response being read may answer HEAD, and have no body then.
@@ -71,6 +76,10 @@ pub(crate) struct Conversation {
     nested: bool,
     /// How often it was asked whose the connection is.
     owner_asked: u32,
+    /// Bytes came again and were others.
+    differed: bool,
+    /// Whoever accepted the connection asks, and whoever opened it answers.
+    reversed: bool,
     done: Option<Unwanted>,
     probed: u64,
     opened_ns: i64,
@@ -92,6 +101,7 @@ impl Conversation {
             held: Vec::new(),
             received_until: 0,
             reads: Reads::default(),
+            recent: Default::default(),
             last_ns: opened_ns,
             doubtful_body: false,
             sent_ended: false,
@@ -104,6 +114,8 @@ impl Conversation {
             connect_us: None,
             nested,
             owner_asked: 0,
+            differed: false,
+            reversed: false,
             done: None,
             probed: 0,
             opened_ns,
@@ -153,6 +165,36 @@ impl Conversation {
             }
             self.settle(cx, id);
         }
+    }
+
+    /// The direction as HTTP has it.
+    fn role(&self, direction: Direction) -> Direction {
+        if self.reversed { direction.opposite() } else { direction }
+    }
+
+    /// Whether the first head of the connection comes from the wrong end: the ports of a connection whose
+    /// opening was not seen need not tell, and some clients let the server ask (SOCKS relays, PTTH).
+    fn is_turned_round(&self, direction: Direction, piece: &Piece<'_>) -> bool {
+        let wrong = match direction {
+            Direction::Received => sniff::strict_request(piece.bytes) && memchr::memchr(b'\n', piece.bytes).is_some(),
+            Direction::Sent => sniff::strict_response(piece.bytes),
+        };
+        wrong && piece.segment_start && self.requests.head_begin().is_none() && self.responses.head_begin().is_none()
+    }
+
+    /// Who was taken for the client is the server. Nothing was read so far.
+    fn turn_round(&mut self) {
+        self.reversed = !self.reversed;
+        self.requests = Half::new(Role::Requests);
+        self.responses = Half::new(Role::Responses);
+        self.queue = Queue::default();
+        self.reads = Reads::default();
+        self.odd.swap(0, 1);
+        self.bytes.swap(0, 1);
+        let ends = &mut self.ends;
+        std::mem::swap(&mut ends.client, &mut ends.server);
+        // The label is the other end's.
+        ends.device = None;
     }
 
     /// Before the first head: is this HTTP at all? `false`: the bytes need not be looked at further.
@@ -242,6 +284,11 @@ impl Consumer for Conversation {
     }
 
     fn data(&mut self, cx: &mut Context, direction: Direction, piece: Piece<'_>) {
+        let mut direction = self.role(direction);
+        if !self.is_http && self.is_turned_round(direction, &piece) {
+            self.turn_round();
+            direction = direction.opposite();
+        }
         self.bytes[direction as usize] += piece.bytes.len() as u64;
         self.last_ns = piece.time_ns;
         if direction == Direction::Received {
@@ -250,6 +297,9 @@ impl Consumer for Conversation {
                 self.reads.note(piece.offset, ack);
             }
         }
+        if direction == Direction::Sent || self.inside.is_some() {
+            self.recent[direction as usize].note(&piece);
+        }
         if let Some(inside) = &mut self.inside {
             inside.data(cx, direction, piece);
             return;
@@ -257,17 +307,22 @@ impl Consumer for Conversation {
         if direction == Direction::Received {
             self.answer_to_bare_request(cx, piece.ack, piece.time_ns);
         }
-        if !self.is_http {
-            if direction == Direction::Sent && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16]) {
-                self.is_http = true;
-                let mut streams = Streams::new(self.ends.clone());
-                streams.data(cx, direction, piece);
-                self.inside = Some(Box::new(Inside::Http2(Box::new(streams))));
-                return;
+        if direction == Direction::Sent
+            && piece.bytes.starts_with(&sniff::HTTP2_PREFACE[..16])
+            && (!self.is_http || self.requests.is_between_messages() || self.requests.is_unsure())
+        {
+            self.is_http = true;
+            let mut streams = Streams::new(self.ends.clone());
+            // Behind a request that asked for it: the answer was lost (RFC 7540 §3.2).
+            if let Some(draft) = self.drafts.values().find(|draft| draft.waits_for_http2()) {
+                streams.upgraded(cx, &draft.exchange);
             }
-            if !self.probe(direction, &piece) {
-                return;
-            }
+            streams.data(cx, direction, piece);
+            self.inside = Some(Box::new(Inside::Http2(Box::new(streams))));
+            return;
+        }
+        if !self.is_http && !self.probe(direction, &piece) {
+            return;
         }
         match direction {
             Direction::Sent => self.sent(cx, piece),
@@ -276,6 +331,7 @@ impl Consumer for Conversation {
     }
 
     fn gap(&mut self, cx: &mut Context, direction: Direction, gap: Gap) {
+        let direction = self.role(direction);
         if let Some(inside) = &mut self.inside {
             inside.gap(cx, direction, gap);
             return;
@@ -290,6 +346,8 @@ impl Consumer for Conversation {
     }
 
     fn flag(&mut self, direction: Direction, flags: Flags) {
+        let direction = self.role(direction);
+        self.differed |= flags.has(Flags::OVERLAP);
         let current = if direction == Direction::Sent { self.asking } else { self.answering };
         match current.and_then(|id| self.drafts.get_mut(&id)) {
             Some(draft) => draft.exchange.flags.set(flags),
@@ -297,7 +355,41 @@ impl Consumer for Conversation {
         }
     }
 
+    fn again(&mut self, direction: Direction, offset: u64, bytes: &[u8]) -> bool {
+        let direction = self.role(direction);
+        let mut differs = self.recent[direction as usize].differs(offset, bytes);
+        let mut flags = Flags::RETRANSMISSION;
+        if differs {
+            flags.set(Flags::OVERLAP);
+        }
+        if let Some(Inside::Http(inner)) = self.inside.as_deref_mut() {
+            differs |= inner.again(direction, offset, bytes);
+        }
+        let half = if direction == Direction::Sent { &self.requests } else { &self.responses };
+        if let Some((begin, head)) = half.head().filter(|(begin, _)| offset + bytes.len() as u64 > *begin) {
+            let odd = &mut self.odd[direction as usize];
+            odd.set(flags);
+            if differ((begin, head), (offset, bytes)) {
+                odd.set(Flags::OVERLAP);
+                differs = true;
+            }
+        }
+        let newest = (1..=MAX_COMPARED).map_while(|back| self.next_draft.checked_sub(back));
+        for id in [self.asking, self.answering].into_iter().flatten().chain(newest) {
+            let Some(draft) = self.drafts.get_mut(&id) else { continue };
+            let Some(differs_here) = draft.differs(direction, offset, bytes) else { continue };
+            draft.exchange.flags.set(flags);
+            if differs_here {
+                draft.exchange.flags.set(Flags::OVERLAP);
+                differs = true;
+            }
+        }
+        self.differed |= differs;
+        differs
+    }
+
     fn end(&mut self, cx: &mut Context, direction: Direction, time_ns: i64) {
+        let direction = self.role(direction);
         if let Some(inside) = &mut self.inside {
             inside.end(cx, direction, time_ns);
             return;
@@ -326,6 +418,10 @@ impl Consumer for Conversation {
             Ending::Evicted => Some(Fault::Evicted),
             _ => None,
         };
+        let mut flags = self.ends.flags;
+        if self.differed {
+            flags.set(Flags::OVERLAP);
+        }
         cx.records.push(Record::Connection(Box::new(Connection {
             id: self.ends.connection,
             source: Source::Packets,
@@ -342,7 +438,7 @@ impl Consumer for Conversation {
             error,
             process: self.ends.owner.as_ref().map(|owner| Arc::clone(&owner.process)),
             pid: self.ends.owner.as_ref().map(|owner| owner.pid),
-            flags: self.ends.flags,
+            flags,
             ..Connection::default()
         })));
     }

@@ -18,6 +18,7 @@ use crate::{
         Direction, Exchange, Fault, Flags, Headers, Record, Source, Url,
         media::{self, Category},
     },
+    work,
 };
 
 /// How far a half is.
@@ -31,10 +32,23 @@ pub(crate) enum Phase {
     Done,
 }
 
+/// Where the bytes of a half lie in its stream.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// Where its head begins, and its length.
+    head: (u64, usize),
+    /// The bytes of its body that came last without others between them: where they begin, and where they are stored.
+    run: (u64, usize),
+    /// Behind the last byte.
+    end: u64,
+}
+
 /// An exchange under way.
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) exchange: Box<Exchange>,
+    /// Of the request, of the response.
+    places: [Place; 2],
     pub(crate) request: Phase,
     pub(crate) response: Phase,
     /// A fault of the response, when another one is told already.
@@ -81,6 +95,7 @@ impl Draft {
         });
         Self {
             exchange,
+            places: [Place::default(); 2],
             request: Phase::Waiting,
             response: Phase::Waiting,
             held: false,
@@ -156,12 +171,60 @@ impl Draft {
         self.response_body = collector(keep_response(cx, &self.exchange), Framing::UntilClose);
     }
 
-    pub(crate) fn request_data(&mut self, cx: &Context, bytes: &[u8]) {
+    /// Where in its stream the head of a half lies.
+    pub(crate) fn place(&mut self, direction: Direction, start: u64, len: usize) {
+        self.places[direction as usize] = Place { head: (start, len), run: (0, 0), end: start + len as u64 };
+    }
+
+    /// Notes that bytes of a body lie at `offset`; so many of it are stored already.
+    fn note(&mut self, direction: Direction, offset: u64, len: usize, stored: usize) {
+        let place = &mut self.places[direction as usize];
+        if stored == 0 || offset != place.end {
+            place.run = (offset, stored);
+        }
+        place.end = offset + len as u64;
+    }
+
+    /// Bytes of a direction came again: whether they are others than those kept of this exchange. `None`: none of
+    /// them are its own.
+    pub(crate) fn differs(&self, direction: Direction, offset: u64, again: &[u8]) -> Option<bool> {
+        let place = &self.places[direction as usize];
+        if offset >= place.end || offset + again.len() as u64 <= place.head.0 {
+            return None;
+        }
+        let exchange = &*self.exchange;
+        let (headers, body, open) = match direction {
+            Direction::Sent => (&exchange.request_headers, &exchange.request_body, &self.request_body),
+            Direction::Received => (&exchange.response_headers, &exchange.response_body, &self.response_body),
+        };
+        let stored = match open {
+            Some(open) => open.stored(),
+            None => body.content.chunks().first().map_or(&[][..], |bytes| bytes),
+        };
+        let (start, len) = place.head;
+        let (run, at) = place.run;
+        Some(
+            differ((start, headers.buffer().get(..len).unwrap_or_default()), (offset, again))
+                || differ((run, stored.get(at..).unwrap_or_default()), (offset, again)),
+        )
+    }
+
+    /// The next bytes of the request's body, which lie at `offset` of the stream, where that means anything.
+    pub(crate) fn request_data(&mut self, cx: &Context, offset: Option<u64>, bytes: &[u8]) {
+        if let Some(offset) = offset {
+            let stored = self.request_body.as_ref().map_or(0, |body| body.stored().len());
+            self.note(Direction::Sent, offset, bytes.len(), stored);
+        }
         let body = self.request_body.get_or_insert_with(|| Collector::new(keep_request(cx.bodies), None));
         body.push(bytes, &cx.budget, &mut self.exchange.reservation);
     }
 
-    pub(crate) fn response_data(&mut self, cx: &Context, bytes: &[u8]) {
+    /// The next bytes of the response's body.
+    pub(crate) fn response_data(&mut self, cx: &Context, offset: Option<u64>, bytes: &[u8]) {
+        if let Some(offset) = offset {
+            let stored = self.response_body.as_ref().map_or(0, |body| body.stored().len());
+            self.note(Direction::Received, offset, bytes.len(), stored);
+        }
         // What is kept was decided with the head; it is looked at again only for bodies nobody announced.
         let exchange = &self.exchange;
         let body = self.response_body.get_or_insert_with(|| Collector::new(keep_response(cx, exchange), None));
@@ -230,6 +293,12 @@ impl Draft {
         }
     }
 
+    /// Whether its request asks for HTTP/2 and was not answered.
+    pub(crate) fn waits_for_http2(&self) -> bool {
+        let upgrade = self.exchange.request_headers.get("upgrade");
+        self.response == Phase::Waiting && upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"h2c"))
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         !self.held && self.request == Phase::Done && self.response == Phase::Done
     }
@@ -246,6 +315,7 @@ impl Draft {
         if let (None, Some(reservation)) = (&mine.reservation, theirs.reservation) {
             mine.reservation = Some(reservation);
         }
+        self.places[Direction::Received as usize] = other.places[Direction::Received as usize];
         self.answered_ns = other.answered_ns;
         self.ended_ns = other.ended_ns;
         self.response = Phase::Done;
@@ -259,6 +329,8 @@ impl Draft {
         let exchange = &mut *self.exchange;
         exchange.flags.set(Flags::TRAILERS);
         let headers = if of_request { &mut exchange.request_headers } else { &mut exchange.response_headers };
+        // The head is not in their buffer any more.
+        self.places[usize::from(!of_request)].head.1 = 0;
         *headers = headers.followed_by(trailers);
     }
 
@@ -274,6 +346,18 @@ impl Draft {
         }
         cx.records.push(Record::Exchange(self.exchange));
     }
+}
+
+/// Whether bytes of a stream are others where two ranges of it overlap, each with where it begins.
+pub(crate) fn differ((begin, kept): (u64, &[u8]), (offset, again): (u64, &[u8])) -> bool {
+    let from = begin.max(offset);
+    let until = (begin + kept.len() as u64).min(offset + again.len() as u64);
+    if from >= until {
+        return false;
+    }
+    work::done((until - from) as usize);
+    kept[(from - begin) as usize..(until - begin) as usize]
+        != again[(from - offset) as usize..(until - offset) as usize]
 }
 
 fn keep_request(policy: BodyPolicy) -> Keep {
@@ -338,7 +422,11 @@ pub(crate) fn url(ends: &Ends, method: &[u8], target: &[u8], headers: &Headers) 
     let build = |authority: &str, target: &str| Url::from_parts("http", authority.trim(), target);
     let server = || ends.authority.clone().unwrap_or_else(|| ends.server.to_string().into());
     if method == b"CONNECT" {
-        return build(&target, "").or_else(|| build(&host, "")).unwrap_or_default();
+        // What stands behind the authority does not belong there.
+        let authority = target.split([' ', '/']).next().unwrap_or_default();
+        if let Some(url) = build(authority, "") {
+            return url;
+        }
     }
     let absolute = (!target.starts_with('/')).then(|| Url::parse((*target).into())).flatten();
     absolute.or_else(|| build(&host, &target)).or_else(|| build(&server(), &target)).unwrap_or_default()

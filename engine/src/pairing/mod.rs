@@ -1,6 +1,7 @@
 //! Pairing: which response belongs to which request, and the exchanges made of both.
 //!
 //! - [`queue`]: the decision, from acknowledgement numbers and counts alone.
+//! - [`recent`]: the last bytes of a direction, for those that come again.
 //! - [`draft`]: an exchange while its halves come in.
 //! - [`conversation`]: both directions of a connection: HTTP/1.x, and what it is upgraded to.
 //! - [`requests`], [`responses`]: what a conversation does with the steps of each direction.
@@ -15,6 +16,7 @@ pub(crate) mod context;
 pub(crate) mod conversation;
 pub(crate) mod draft;
 pub(crate) mod queue;
+pub(crate) mod recent;
 pub(crate) mod requests;
 pub(crate) mod responses;
 pub(crate) mod streams;

@@ -36,7 +36,7 @@ impl Conversation {
                 Step::Head(raw) => self.request_head(cx, raw, time_ns),
                 Step::Body(bytes) => {
                     if let Some(draft) = self.asking.and_then(|id| self.drafts.get_mut(&id)) {
-                        draft.request_data(cx, bytes);
+                        draft.request_data(cx, Some(input.offset - bytes.len() as u64), bytes);
                     }
                 }
                 Step::End(trailers) => {
@@ -64,6 +64,7 @@ impl Conversation {
         self.ask_owner(cx);
         let (framing, odd) = framing::of_request(&head);
         let mut draft = Draft::from_request(cx, &self.ends, head, framing, raw.start_ns);
+        draft.place(Direction::Sent, raw.start, head_len as usize);
         draft.exchange.timings.connect_us = self.connect_us.take();
         let flags = &mut draft.exchange.flags;
         flags.set(std::mem::take(&mut self.odd[Direction::Sent as usize]));

@@ -56,10 +56,11 @@ impl Conversation {
         let is_plain = !(self.doubtful_body || self.alone && self.answering.is_some());
         if is_plain && self.responses.takes_whole(piece.bytes.len()) {
             if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
-                draft.response_data(cx, piece.bytes);
+                draft.response_data(cx, Some(piece.offset), piece.bytes);
             }
             return;
         }
+        self.recent[Direction::Received as usize].note(&piece);
         // What looked like the beginning of a head is none when the next turn begins within it.
         if let Some(begin) = self.responses.head_begin()
             && let Some(boundary) = self.queue.boundary().filter(|at| *at > begin)
@@ -125,7 +126,7 @@ impl Conversation {
                 }
                 Step::Body(bytes) => {
                     if let Some(draft) = self.answering.and_then(|id| self.drafts.get_mut(&id)) {
-                        draft.response_data(cx, bytes);
+                        draft.response_data(cx, Some(input.offset - bytes.len() as u64), bytes);
                     }
                 }
                 Step::End(trailers) => {
@@ -178,6 +179,7 @@ impl Conversation {
         {
             if let Some(draft) = self.drafts.get_mut(&id) {
                 draft.respond_bare(cx, piece.time_ns);
+                draft.place(Direction::Received, input.offset, 0);
                 draft.exchange.flags.set(Flags::MALFORMED);
             }
             self.answered = true;
@@ -272,6 +274,7 @@ impl Conversation {
         }
         let tunnel = (framing == Framing::Tunnel).then(|| head.clone());
         draft.respond(cx, head, framing, raw.start_ns);
+        draft.place(Direction::Received, raw.start, head_len as usize);
         self.doubtful_body =
             !asked && framing != Framing::None && (self.alone || self.queue.has_hole() || self.a_head_request_waits());
         self.responses.begin_body(framing);

@@ -125,8 +125,8 @@ impl Table {
             }
             Event::Data { stream, bytes } => {
                 match self.open.get_mut(&stream) {
-                    Some(draft) if sent => draft.request_data(cx, bytes),
-                    Some(draft) => draft.response_data(cx, bytes),
+                    Some(draft) if sent => draft.request_data(cx, None, bytes),
+                    Some(draft) => draft.response_data(cx, None, bytes),
                     None => {}
                 }
                 stream

@@ -62,6 +62,10 @@ pub(crate) fn inside(cx: &mut Context, draft: &Draft, head: &Head, ends: &Ends, 
         streams.upgraded(cx, exchange);
         return Inside::Http2(Box::new(streams));
     }
+    // Reverse HTTP (draft-lentczner-rhttp): the server asks from here on.
+    if upgrade.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"PTTH/")) {
+        return Inside::Tunnel(ends.clone(), time_ns);
+    }
     Inside::Opaque
 }
 

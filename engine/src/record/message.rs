@@ -26,6 +26,15 @@ impl Direction {
             Self::Received => "received",
         }
     }
+
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Sent => Self::Received,
+            Self::Received => Self::Sent,
+        }
+    }
 }
 
 /// What kind of message it is (column `kind`).

@@ -17,7 +17,7 @@ pub struct ShardFigures {
     pub flows: u64,
     /// Given up to stay within the bounds.
     pub flows_evicted: u64,
-    /// Segments that overlapped bytes waiting behind a hole.
+    /// Segments that overlapped bytes waiting behind a hole, or differed from bytes handed over.
     pub overlaps: u64,
     /// Of these, with other bytes; the first to come were kept.
     pub overlaps_differing: u64,

@@ -11,6 +11,8 @@ impl LinkType {
     pub const ETHERNET: Self = Self(1);
     /// PPP.
     pub const PPP: Self = Self(9);
+    /// FDDI.
+    pub const FDDI: Self = Self(10);
     /// Raw IP, as some systems number it.
     pub const RAW_BSD: Self = Self(12);
     /// Raw IP, as OpenBSD numbers it.
@@ -25,6 +27,8 @@ impl LinkType {
     pub const C_HDLC: Self = Self(104);
     /// IEEE 802.11.
     pub const IEEE802_11: Self = Self(105);
+    /// Frame Relay.
+    pub const FRAME_RELAY: Self = Self(107);
     /// OpenBSD loopback: address family in network byte order.
     pub const LOOP: Self = Self(108);
     /// Linux cooked capture.
@@ -33,6 +37,10 @@ impl LinkType {
     pub const IEEE802_11_RADIOTAP: Self = Self(127);
     /// PPP with a direction byte.
     pub const PPP_PPPD: Self = Self(166);
+    /// Another link type behind a header of its own (Per-Packet Information).
+    pub const PPI: Self = Self(192);
+    /// MPLS labels.
+    pub const MPLS: Self = Self(219);
     /// Raw IPv4.
     pub const IPV4: Self = Self(228);
     /// Raw IPv6.

@@ -19,7 +19,8 @@ use weir_engine::{
 };
 
 /// Link types that are decoded, and one that is not.
-const LINKS: [u32; 19] = [0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 166, 228, 229, 239, 276, 9_999];
+const LINKS: [u32; 23] =
+    [0, 1, 9, 12, 14, 50, 51, 101, 104, 105, 108, 113, 127, 166, 228, 229, 239, 276, 9_999, 10, 107, 192, 219];
 
 /// Small bounds, so that inputs reach them.
 fn shard() -> Shard {

@@ -4,6 +4,7 @@
 //! (and their share of the memory budget with them) as soon as they are in columns.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     net::SocketAddr,
     ops::Range,
@@ -394,6 +395,15 @@ impl Intake {
     }
 }
 
+/// The codings of a body, one behind the other: field lines of one name are a list (RFC 9110 §5.3).
+fn encoding(headers: &Headers) -> Option<Cow<'_, [u8]>> {
+    let mut lines = headers.get_all("content-encoding");
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+    let all: Vec<&[u8]> = [first, second].into_iter().chain(lines).collect();
+    Some(Cow::Owned(all.join(&b", "[..])))
+}
+
 fn ended_us(began_us: i64, duration_us: u64) -> i64 {
     began_us.saturating_add(i64::try_from(duration_us).unwrap_or(i64::MAX))
 }
@@ -438,7 +448,8 @@ impl BodyIntake {
         }
         let hash = body.hash.unwrap_or_else(|| body.content.hash());
         if self.known.insert(&hash) {
-            let encoding = if body.decoded { None } else { headers.get("content-encoding") };
+            let encoding = if body.decoded { None } else { encoding(headers) };
+            let encoding = encoding.as_deref();
             if self.in_order {
                 self.latest_us = self.latest_us.max(started_us);
             }
@@ -455,5 +466,23 @@ impl BodyIntake {
         for (count, reason) in self.dropped.iter_mut().zip(DropReason::ALL) {
             counters.dropped(Layer::Bodies, reason, std::mem::take(count));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codings_in_several_lines_are_one_list() {
+        let of = |lines: &[(&str, &str)]| {
+            let headers = Headers::from_pairs(lines.iter().copied());
+            encoding(&headers).map(|coding| String::from_utf8_lossy(&coding).into_owned())
+        };
+        assert_eq!(of(&[("Content-Type", "a/b")]), None);
+        assert_eq!(of(&[("content-encoding", "br")]).as_deref(), Some("br"));
+        let three =
+            [("Content-Encoding", "deflate"), ("A", "b"), ("Content-Encoding", "gzip"), ("content-encoding", "br")];
+        assert_eq!(of(&three).as_deref(), Some("deflate, gzip, br"));
     }
 }
