@@ -18,17 +18,15 @@ use std::{
 use anyhow::{Result, anyhow};
 use weir_engine::{
     ledger::{Layer, Ledger},
-    pipeline::{Budget, Ids},
+    pipeline::{
+        Budget, Ids,
+        lane::{Receiver, Sender, bounded},
+    },
     shard::{Dispatcher, Shard, Sorted},
     source::{Block, CaptureReader, FrameSource, SourceTally, Unpacked},
 };
 
-use super::{
-    gauge::Gauge,
-    lane::{Receiver, Sender, bounded},
-    options::Options,
-    sink::Sink,
-};
+use super::{gauge::Gauge, options::Options, sink::Sink};
 
 /// Blocks between the reader and each shard at most.
 const BLOCKS_WAITING: usize = 3;
