@@ -3,6 +3,7 @@
 //! - [`budget`]: one limit of bytes for queues, reassembly and open exchanges.
 //! - [`queue`]: the bounded queue of batches, with back-pressure for async and blocking senders.
 //! - [`outlet`]: one thread's end of it: gathers records into batches and hands them over.
+//! - [`lane`]: large things from one thread to another.
 //! - [`ids`]: numbers of exchanges and connections.
 //!
 //! ```text
@@ -13,6 +14,7 @@
 
 pub mod budget;
 pub mod ids;
+pub mod lane;
 pub mod outlet;
 pub mod queue;
 

@@ -13,11 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use weir_engine::{
     filter::FilterSet,
     ledger::{Counters, Layer},
-    pipeline::{Batch, Ids, Receiver, outlet::layer_of, queue::Received},
+    pipeline::{Batch, Ids, Receiver, lane::Sender, outlet::layer_of, queue::Received},
     record::{Body, BodyHash, BodyState, Connection, Content, Exchange, Fault, Headers, Message, Record},
 };
 

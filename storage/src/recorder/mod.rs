@@ -40,7 +40,7 @@ use std::{
 use weir_engine::{
     filter::{Expr, FilterSet},
     ledger::{Counters, Layer},
-    pipeline::{Ids, Receiver, queue::Interrupter},
+    pipeline::{Ids, Receiver, lane, queue::Interrupter},
 };
 
 pub use self::{
@@ -211,7 +211,7 @@ pub struct Recorder {
 }
 
 /// Where an intake gets its work from: it waits until then.
-type Start = crossbeam_channel::Sender<intake::Work>;
+type Start = lane::Sender<intake::Work>;
 
 impl Recorder {
     /// Begins a session and records what comes out of `receiver` until every outlet is gone.
@@ -284,7 +284,7 @@ impl Recorder {
             last_error: Mutex::new(None),
         });
         let spawn_failed = |error| StorageError::io("start a thread for session", id.to_string())(error);
-        let (flushes, to_write) = crossbeam_channel::bounded(1);
+        let (flushes, to_write) = lane::bounded(1);
         let (flush_interval, flush_bytes) = (options.flush_interval, options.flush_bytes);
         let bulk = options.bulk.then(|| bulk::Bulk::new(home.clone(), Arc::clone(&shared)));
         let in_order = bulk.is_some();
@@ -297,10 +297,10 @@ impl Recorder {
             .map_err(spawn_failed)?;
         let intake =
             intake::Intake::new(Arc::clone(&shared), Arc::clone(&ids), flushes, flush_interval, flush_bytes, in_order);
-        let (start, work) = crossbeam_channel::bounded(1);
+        let (start, work) = lane::bounded(1);
         let intake = thread::Builder::new()
             .name("weir-recorder".into())
-            .spawn(move || work.recv().ok().and_then(|work| intake.run(work)))
+            .spawn(move || work.recv().and_then(|work| intake.run(work)))
             .map_err(spawn_failed)?;
         Ok((Self { shared, options, ids, interrupter: None, intake, writer }, start))
     }

@@ -16,8 +16,11 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use weir_engine::ledger::Layer;
+use crossbeam_channel::Sender;
+use weir_engine::{
+    ledger::Layer,
+    pipeline::lane::{Received, Receiver},
+};
 
 use super::{
     Shared,
@@ -89,7 +92,7 @@ impl Writer {
         let merging = Merging::start(&self.home, &self.shared, self.merge);
         loop {
             match flushes.recv_timeout(self.flush_interval) {
-                Ok(flush) => match &mut self.bulk {
+                Received::Item(flush) => match &mut self.bulk {
                     Some(bulk) => {
                         let published = bulk.take(flush);
                         if published.is_none() {
@@ -99,9 +102,9 @@ impl Writer {
                     }
                     None => self.pending.push_back(flush),
                 },
-                Err(RecvTimeoutError::Timeout) if self.bulk.is_some() => continue,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Received::TimedOut if self.bulk.is_some() => continue,
+                Received::TimedOut => {}
+                Received::Ended => break,
             }
             if let Err(error) = self.publish_pending() {
                 self.shed(&error);

@@ -3,7 +3,7 @@
 //! - [`options`]: flags into the libraries' configurations.
 //! - [`input`]: files and pipes, and what they hold. [`gauge`]: how far they have been read.
 //! - [`sink`]: one thread's records into the recorder.
-//! - [`lane`]: blocks from thread to thread. [`packets`]: captures, through one shard or several. [`har`]: HAR files.
+//! - [`packets`]: captures, through one shard or several. [`har`]: HAR files.
 //! - [`work`]: reads one input after another, and closes the session.
 //! - [`watch`]: signals and progress meanwhile. [`report`]: what users are told at the end.
 //!
@@ -15,7 +15,6 @@
 mod gauge;
 mod har;
 mod input;
-mod lane;
 mod options;
 mod packets;
 mod report;

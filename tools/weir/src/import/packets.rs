@@ -18,17 +18,15 @@ use std::{
 use anyhow::{Result, anyhow};
 use weir_engine::{
     ledger::{Layer, Ledger},
-    pipeline::{Budget, Ids},
+    pipeline::{
+        Budget, Ids,
+        lane::{Receiver, Sender, bounded},
+    },
     shard::{Dispatcher, Shard, Sorted},
     source::{Block, CaptureReader, FrameSource, SourceTally, Unpacked},
 };
 
-use super::{
-    gauge::Gauge,
-    lane::{Receiver, Sender, bounded},
-    options::Options,
-    sink::Sink,
-};
+use super::{gauge::Gauge, options::Options, sink::Sink};
 
 /// Blocks between the reader and each shard at most.
 const BLOCKS_WAITING: usize = 3;
@@ -167,10 +165,7 @@ impl Packets {
                     return Ok(filled?);
                 }
                 sharded.dispatcher.sort(&mut sorted);
-                let sorted = Arc::new(sorted);
-                for queue in &sharded.queues {
-                    queue.send(Arc::clone(&sorted)).map_err(|_| anyhow!("a shard has ended; this is a bug"))?;
-                }
+                to_all(&sharded.queues, sorted).map_err(|_| anyhow!("a shard has ended; this is a bug"))?;
                 sharded.count();
             }
         }
@@ -217,6 +212,14 @@ impl Sharded {
     }
 }
 
+/// Sends an item to all, and keeps no share of it: the last of the receivers to let go of theirs owns it.
+fn to_all<T>(queues: &[Sender<Arc<T>>], item: T) -> Result<(), Arc<T>> {
+    let Some((last, others)) = queues.split_last() else { return Ok(()) };
+    let item = Arc::new(item);
+    others.iter().try_for_each(|queue| queue.send(Arc::clone(&item)))?;
+    last.send(item)
+}
+
 /// The block that was left over, or the next that is through.
 fn taken<T>(spare: &mut Option<T>, used: &Receiver<T>) -> Result<T> {
     match spare.take() {
@@ -252,4 +255,35 @@ fn follow(mut followed: Followed, number: usize, blocks: &Receiver<Arc<Sorted>>,
         }
     }
     followed.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_block_comes_back() {
+        const BLOCKS: usize = 20_000;
+        let (give_back, used) = bounded(BLOCKS);
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let (queue, blocks) = bounded(3);
+            let give_back = give_back.clone();
+            threads.push(thread::spawn(move || {
+                while let Some(block) = blocks.recv() {
+                    if let Some(block) = Arc::into_inner(block) {
+                        give_back.send(block).expect("there is room");
+                    }
+                }
+            }));
+            queues.push(queue);
+        }
+        drop(give_back);
+        (0..BLOCKS).for_each(|block| to_all(&queues, block).expect("they are there"));
+        queues.clear();
+        let mut back: Vec<usize> = std::iter::from_fn(|| used.recv()).collect();
+        back.sort_unstable();
+        assert_eq!(back, (0..BLOCKS).collect::<Vec<_>>());
+        threads.into_iter().for_each(|thread| thread.join().expect("ends"));
+    }
 }

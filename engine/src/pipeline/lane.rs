@@ -1,4 +1,4 @@
-//! A bounded lane for blocks from one thread to another.
+//! A bounded lane for large things from one thread to another: blocks of frames, columns to be written.
 //!
 //! Who waits sleeps at once. The channels of crossbeam look again several times first and yield the processor
 //! each time, which on a busy core costs a turn of all others at every block: an import that takes 1 s took 66.
@@ -6,14 +6,17 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+#[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
     senders: usize,
     receiver: bool,
 }
 
+#[derive(Debug)]
 struct Shared<T> {
     state: Mutex<State<T>>,
     capacity: usize,
@@ -27,21 +30,38 @@ impl<T> Shared<T> {
 }
 
 /// The end that items go in at.
-pub(super) struct Sender<T>(Arc<Shared<T>>);
+#[derive(Debug)]
+pub struct Sender<T>(Arc<Shared<T>>);
 
 /// The end that they come out at.
-pub(super) struct Receiver<T>(Arc<Shared<T>>);
+#[derive(Debug)]
+pub struct Receiver<T>(Arc<Shared<T>>);
+
+/// What waiting for an item came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<T> {
+    /// An item.
+    Item(T),
+    /// None came in time.
+    TimedOut,
+    /// All senders are gone, and there are no more items.
+    Ended,
+}
 
 /// A lane for `capacity` items.
-pub(super) fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+#[must_use]
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let state = State { items: VecDeque::with_capacity(capacity), senders: 1, receiver: true };
     let shared = Arc::new(Shared { state: Mutex::new(state), capacity, changed: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
 impl<T> Sender<T> {
-    /// Waits for room; hands the item back when nobody takes any more.
-    pub(super) fn send(&self, item: T) -> Result<(), T> {
+    /// Waits for room.
+    ///
+    /// # Errors
+    /// The item, when nobody takes any more.
+    pub fn send(&self, item: T) -> Result<(), T> {
         let full = |state: &mut State<T>| state.receiver && state.items.len() >= self.0.capacity;
         let mut state = self.0.changed.wait_while(self.0.lock(), full).unwrap_or_else(PoisonError::into_inner);
         if !state.receiver {
@@ -56,13 +76,28 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     /// Waits for the next item; `None`: all senders are gone.
-    pub(super) fn recv(&self) -> Option<T> {
+    #[must_use]
+    pub fn recv(&self) -> Option<T> {
         let empty = |state: &mut State<T>| state.items.is_empty() && state.senders > 0;
         let mut state = self.0.changed.wait_while(self.0.lock(), empty).unwrap_or_else(PoisonError::into_inner);
         let item = state.items.pop_front();
         drop(state);
         self.0.changed.notify_all();
         item
+    }
+
+    /// Waits for the next item, so long at most.
+    #[must_use]
+    pub fn recv_timeout(&self, timeout: Duration) -> Received<T> {
+        let empty = |state: &mut State<T>| state.items.is_empty() && state.senders > 0;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), timeout, empty);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let Some(item) = state.items.pop_front() else {
+            return if state.senders == 0 { Received::Ended } else { Received::TimedOut };
+        };
+        drop(state);
+        self.0.changed.notify_all();
+        Received::Item(item)
     }
 }
 
@@ -109,7 +144,11 @@ mod tests {
         }
         assert_eq!(sending.join().expect("ends"), Ok(()));
         assert_eq!(receiver.recv(), None);
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(600)), Received::Ended);
         let (sender, receiver) = bounded(1);
+        assert_eq!(receiver.recv_timeout(Duration::ZERO), Received::TimedOut);
+        assert_eq!(sender.send(0), Ok(()));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(600)), Received::Item(0));
         assert_eq!(sender.send(1), Ok(()));
         let waiting = thread::spawn(move || sender.send(2));
         drop(receiver);
