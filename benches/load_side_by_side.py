@@ -1,8 +1,9 @@
 """weir's load tools beside wrk, h2load and oha on the same origin, and beside the truth.
 
-    load_side_by_side.py [--quick] [--seconds N] [--parts rate,stall,proof,interface,replay] [--rates A,B,…]
+    load_side_by_side.py [--quick] [--seconds N] [--parts rate,origin,stall,proof,interface,replay] [--rates A,B,…]
 
 - rate: requests a second and CPU a request of each generator (user and system time of its process), straight and through the proxy.
+- origin: `weir load origin` beside nginx, the same answer.
 - stall: the origin answers nothing for a known time again and again; percentiles against what arithmetic says.
 - proof: the proxy at fixed rates and at its highest (0); the sender's truth held against the session.
 - interface: the same with packets from a veth pair between network namespaces (root).
@@ -139,6 +140,26 @@ def rates(seconds):
     print()
 
 
+def origins(seconds):
+    print(f"### The origin\n\nwrk, 64 connections, the same 600 bytes; median of {ROUNDS} rounds of {seconds} s, taken in turns.\n")
+    print("| origin | requests/s | against nginx | CPU of the origin a request |\n|---|---|---|---|")
+    nginx = rig.origin(rig.certificates())
+    with rig.Running("origin", [rig.weir_binary(), "load", "origin", "--json", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE) as running:
+        port = json.loads(running.child.stdout.readline())["port"]
+        servers = {"nginx": (nginx.running, f"http://127.0.0.1:{nginx.http}/600"), "weir load origin": (running, f"http://127.0.0.1:{port}/bytes/600")}
+        told = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, (server, url) in servers.items():
+                before = server.cpu_seconds()
+                requests, took = by_wrk(url, seconds)
+                told[name].append((requests / took, (server.cpu_seconds() - before) * 1e6 / requests))
+        middle = {name: sorted(rows)[len(rows) // 2] for name, rows in told.items()}
+        for name, (rate, cpu) in middle.items():
+            print(f"| {name} | {rate:,.0f} | {rate / middle['nginx'][0]:.2f} × | {cpu:.1f} µs |")
+    nginx.running.__exit__()
+    print()
+
+
 def stalls(seconds):
     every, length, rate = 2.0, 0.5, 1000
     # Of all requests, the share that is due in a stall; those wait between 0 and its length, evenly.
@@ -246,7 +267,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a second each: does it run at all?")
     parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--parts", default="rate,stall,proof,interface,replay")
+    parser.add_argument("--parts", default="rate,origin,stall,proof,interface,replay")
     parser.add_argument("--rates", default="1000,10000,0", help="requests a second that are proven; 0 is as fast as it goes")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -261,7 +282,7 @@ def main():
             prover = {"proof": proof, "interface": interface_proof}[part]
             good &= prover(arguments.seconds, list(map(int, arguments.rates.split(","))))
         else:
-            {"rate": rates, "stall": stalls, "replay": replays}[part](arguments.seconds)
+            {"rate": rates, "origin": origins, "stall": stalls, "replay": replays}[part](arguments.seconds)
     if not good:
         raise SystemExit("error: a verdict above is not good")
 
