@@ -273,3 +273,33 @@ fn a_filtered_copy_points_to_its_bodies() {
     run(&session, ExportFormat::Parquet, &folder.path().join("hidden"), |_| {});
     assert_eq!((read("hidden/exchanges.parquet"), read("hidden/bodies.parquet")), (5_000, 2));
 }
+
+/// Takes a little and then fails, as a full disk does.
+struct Full(usize);
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_that_fails_ends_what_is_read_ahead() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut rig = Rig::start(folder.path());
+    // Several times what may wait to be written.
+    let long = vec![b'a'; 1 << 20];
+    (1..=30).for_each(|id| rig.push_exchange(exchange(id, "GET", "http://a/", &[("X-Long", &long)], b"")));
+    let session = Session::open(&Home::at(folder.path()), rig.finish());
+    for room in [0, 3 << 20] {
+        let options = ExportOptions::new(ExportFormat::JsonLines);
+        let output = Output::Stream(Box::new(Full(room)));
+        let error = export(&session, &RequestsQuery::default(), &options, output).expect_err("there is no room");
+        assert!(error.to_string().contains("the output"), "{error}");
+    }
+}

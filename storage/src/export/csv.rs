@@ -68,7 +68,7 @@ impl Csv {
         if is_guarded {
             report.note(Reason::FormulaGuarded);
         }
-        if text.contains([',', '"', '\n', '\r']) {
+        if text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
             self.line.push('"');
             self.line.push_str(&text.replace('"', "\"\""));
             self.line.push('"');
@@ -89,7 +89,7 @@ impl Csv {
 /// A text no spreadsheet runs, and whether it had to be changed for that.
 fn guard(text: &str) -> (Cow<'_, str>, bool) {
     let needs_picture = |c: char| (c < ' ' && !matches!(c, '\n' | '\r' | '\t')) || c == '\u{7f}';
-    let text = if text.contains(needs_picture) {
+    let text = if text.bytes().any(|byte| needs_picture(char::from(byte))) {
         let picture = |c: char| match c {
             '\u{7f}' => '\u{2421}',
             c if needs_picture(c) => char::from_u32(0x2400 + u32::from(c)).unwrap_or(c),

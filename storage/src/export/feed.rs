@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rows whose bodies are looked up together.
-const LOT_ROWS: usize = 512;
+const LOT_ROWS: usize = 2048;
 /// Stored bytes of their bodies, about.
 const LOT_BYTES: u64 = 8 << 20;
 /// Bytes a body may decode to.
@@ -85,6 +85,18 @@ impl Item {
     /// The same of the response.
     pub(crate) fn response_header(&self, name: &str) -> &str {
         header(&self.row.response_headers, name)
+    }
+
+    /// Bytes it holds, about.
+    pub(crate) fn size(&self) -> usize {
+        let row = &self.row;
+        let lines = row.request_headers.iter().chain(&row.response_headers);
+        let bodies = [&self.request, &self.response].into_iter().filter_map(|body| body.bytes.as_ref());
+        let payloads = self.messages.iter().filter_map(|message| message.payload.as_ref());
+        size_of::<Self>()
+            + row.url.len() * 2
+            + lines.map(|line| line.name.len() + line.value.len()).sum::<usize>()
+            + bodies.chain(payloads).map(Bytes::len).sum::<usize>()
     }
 
     /// Whether it became a WebSocket.

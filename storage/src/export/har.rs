@@ -4,6 +4,7 @@
 //! there is at least one page, binary bodies are base64, WebSocket messages stand where Chrome puts them.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     io::{self, Write},
 };
@@ -36,6 +37,7 @@ pub(crate) struct Har {
     /// The page that each device is on.
     current: HashMap<String, usize>,
     is_first: bool,
+    entry: Vec<u8>,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,7 +46,7 @@ struct Page {
     started_date_time: String,
     id: String,
     title: String,
-    page_timings: Value,
+    page_timings: Empty,
 }
 
 #[derive(Serialize)]
@@ -55,7 +57,7 @@ struct Entry<'a> {
     time: f64,
     request: Request<'a>,
     response: Response<'a>,
-    cache: Value,
+    cache: Empty,
     timings: Timings,
     #[serde(rename = "serverIPAddress", skip_serializing_if = "String::is_empty")]
     server_ip_address: String,
@@ -77,11 +79,11 @@ struct Request<'a> {
     method: &'a str,
     url: &'a str,
     http_version: &'a str,
-    cookies: Vec<Value>,
+    cookies: Vec<Pair<'a>>,
     headers: Vec<&'a HeaderLine>,
-    query_string: Vec<Value>,
+    query_string: Vec<Pair<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    post_data: Option<Value>,
+    post_data: Option<PostData<'a>>,
     headers_size: i64,
     body_size: u64,
 }
@@ -94,7 +96,7 @@ struct Response<'a> {
     http_version: &'a str,
     cookies: Vec<Value>,
     headers: Vec<&'a HeaderLine>,
-    content: Value,
+    content: Content<'a>,
     #[serde(rename = "redirectURL")]
     redirect_url: &'a str,
     headers_size: i64,
@@ -102,6 +104,42 @@ struct Response<'a> {
     #[serde(rename = "_error", skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
+
+/// A cookie that was sent, a parameter.
+#[derive(Serialize)]
+struct Pair<'a> {
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PostData<'a> {
+    /// The format has no word for it; this is the one that mitmproxy's and others' readers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+    mime_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Vec<Pair<'a>>>,
+    text: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Content<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compression: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+    mime_type: &'a str,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Cow<'a, str>>,
+}
+
+/// What `cache` and the times of pages are: nothing.
+#[derive(Debug, Serialize)]
+struct Empty {}
 
 #[derive(Serialize)]
 struct Timings {
@@ -121,9 +159,9 @@ impl Har {
             started_date_time: entry.started.to_string(),
             id: "page_0".to_owned(),
             title: entry.name.clone(),
-            page_timings: json!({}),
+            page_timings: Empty {},
         };
-        Self { pages: vec![first], current: HashMap::new(), is_first: true }
+        Self { pages: vec![first], current: HashMap::new(), is_first: true, entry: Vec::new() }
     }
 
     /// The page of an exchange: a document that was navigated to begins a new one on its device.
@@ -142,7 +180,7 @@ impl Har {
                 started_date_time: row.started.to_string(),
                 id: format!("page_{}", self.pages.len()),
                 title,
-                page_timings: json!({}),
+                page_timings: Empty {},
             });
             self.current.insert(device.to_owned(), self.pages.len() - 1);
         }
@@ -188,8 +226,8 @@ fn values<'a>(lines: &'a [HeaderLine], name: &'static str) -> impl Iterator<Item
     lines.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| &*line.value)
 }
 
-fn request_cookies(lines: &[HeaderLine]) -> Vec<Value> {
-    let pair = |(name, value): (&str, &str)| json!({"name": name, "value": value});
+fn request_cookies(lines: &[HeaderLine]) -> Vec<Pair<'_>> {
+    let pair = |(name, value)| Pair { name: Cow::Borrowed(name), value: Cow::Borrowed(value) };
     values(lines, "cookie").flat_map(weir_engine::cookie::pairs).map(pair).collect()
 }
 
@@ -213,57 +251,50 @@ fn response_cookies(lines: &[HeaderLine]) -> Vec<Value> {
     values(lines, "set-cookie").filter_map(cookies::set_cookie).map(document).collect()
 }
 
-fn query_string(query: &str) -> Vec<Value> {
+fn query_string(query: &str) -> Vec<Pair<'_>> {
     if query.is_empty() {
         return Vec::new();
     }
-    let decoded = |text: &str| pairs::percent_decode_text(text, true).unwrap_or_else(|| text.to_owned());
-    pairs::pairs(query)
-        .map(|(name, value)| json!({"name": decoded(name), "value": decoded(value.unwrap_or_default())}))
-        .collect()
+    let decoded = |text| match pairs::percent_decode(text, true) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned),
+    };
+    let pair = |(name, value): (_, Option<_>)| Pair { name: decoded(name), value: decoded(value.unwrap_or_default()) };
+    pairs::pairs(query).map(pair).collect()
 }
 
-fn post_data(item: &Item) -> Option<Value> {
+fn post_data(item: &Item) -> Option<PostData<'_>> {
     let body = &item.request;
     let bytes = body.bytes.as_deref().filter(|bytes| !bytes.is_empty())?;
     let mime_type = item.request_header("content-type");
     let Some(text) = body.text() else {
-        // The format has no word for it; this is the one that mitmproxy's and others' readers know.
-        return Some(json!({"mimeType": mime_type, "text": STANDARD.encode(bytes), "encoding": "base64"}));
+        let text = Cow::Owned(STANDARD.encode(bytes));
+        return Some(PostData { encoding: Some("base64"), mime_type, params: None, text });
     };
-    let mut document = json!({"mimeType": mime_type, "text": text});
-    if media::essence(mime_type.as_bytes()) == "application/x-www-form-urlencoded" {
-        document["params"] = query_string(text).into();
-    }
-    Some(document)
+    let is_form = media::essence(mime_type.as_bytes()) == "application/x-www-form-urlencoded";
+    let params = is_form.then(|| query_string(text));
+    Some(PostData { encoding: None, mime_type, params, text: Cow::Borrowed(text) })
 }
 
-fn content(item: &Item) -> Value {
+fn content(item: &Item) -> Content<'_> {
     let body = &item.response;
     let mime_type = match item.response_header("content-type") {
         "" => "x-unknown",
         kind => kind,
     };
     let size = body.bytes.as_ref().map_or(body.size, |bytes| bytes.len() as u64);
-    let mut document = json!({"size": size, "mimeType": mime_type});
     // A body that another program decoded before it came here was coded on the wire as well.
     let was_coded = body.was_coded || (!item.response_header("content-encoding").is_empty() && size > body.size);
-    if body.bytes.is_some() && was_coded {
-        document["compression"] = (i128::from(size) - i128::from(body.size))
-            .clamp(i64::MIN.into(), i64::MAX.into())
-            .try_into()
-            .map_or(0_i64, |n: i64| n)
-            .into();
-    }
-    match (body.text(), body.bytes.as_deref()) {
-        (Some(text), _) => document["text"] = text.into(),
-        (None, Some(bytes)) => {
-            document["text"] = STANDARD.encode(bytes).into();
-            document["encoding"] = "base64".into();
-        }
-        (None, None) => {}
-    }
-    document
+    let compression = (body.bytes.is_some() && was_coded).then(|| {
+        let saved = i128::from(size) - i128::from(body.size);
+        saved.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    });
+    let (encoding, text) = match (body.text(), body.bytes.as_deref()) {
+        (Some(text), _) => (None, Some(Cow::Borrowed(text))),
+        (None, Some(bytes)) => (Some("base64"), Some(Cow::Owned(STANDARD.encode(bytes)))),
+        (None, None) => (None, None),
+    };
+    Content { compression, encoding, mime_type, size, text }
 }
 
 fn comment(item: &Item) -> String {
@@ -338,7 +369,7 @@ impl Format for Har {
                 body_size: if row.status.is_none() { -1 } else { i64::try_from(row.response_size).unwrap_or(i64::MAX) },
                 error: row.error.as_deref(),
             },
-            cache: json!({}),
+            cache: Empty {},
             timings,
             server_ip_address: server.map(|server| server.ip().to_string()).unwrap_or_default(),
             connection: row.connection.to_string(),
@@ -351,9 +382,11 @@ impl Format for Har {
             out.write_all(b",")?;
         }
         out.write_all(b"\n")?;
-        serde_json::to_writer(&mut *out, &entry)?;
+        // Into memory first: the writer of JSON writes a few bytes at a time.
+        self.entry.clear();
+        serde_json::to_writer(&mut self.entry, &entry)?;
         report.exported += 1;
-        Ok(())
+        out.write_all(&self.entry)
     }
 
     fn finish(&mut self, out: &mut dyn Write, report: &mut Report) -> io::Result<()> {

@@ -14,6 +14,8 @@ use crate::query::{ExchangeRow, HeaderLine};
 /// What stands in place of a credential: fit for a header line, a URL, a form and JSON.
 pub(crate) const HIDDEN: &str = "HIDDEN";
 
+/// Longer names are none that anybody gave a credential.
+const MAX_NAME: usize = 100;
 /// Names that are credentials, lower case, letters and digits only.
 const NAMES: &[&str] = &[
     "auth",
@@ -83,14 +85,21 @@ const URL_FIELDS: &[&str] =
 
 /// Whether a name of a header, parameter or property means a credential.
 pub(crate) fn is_secret_name(name: &str) -> bool {
-    if name.len() > 100 {
+    if name.len() > MAX_NAME {
         return false;
     }
-    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    let without_x = bare.strip_prefix('x').unwrap_or(&bare);
-    NAMES.contains(&&*bare)
-        || NAMES.contains(&without_x)
-        || (ENDS.iter().any(|end| bare.ends_with(end)) && !HARMLESS.iter().any(|end| bare.ends_with(end)))
+    let mut letters = [0; MAX_NAME];
+    let mut length = 0;
+    for byte in name.bytes().filter(u8::is_ascii_alphanumeric) {
+        letters[length] = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let bare = &letters[..length];
+    let is = |name: &[u8]| NAMES.iter().any(|one| one.len() == name.len() && one.as_bytes() == name);
+    // Most names are told apart by their last letter.
+    let ends =
+        |ends: &[&str]| ends.iter().any(|end| end.as_bytes().last() == bare.last() && bare.ends_with(end.as_bytes()));
+    is(bare) || bare.strip_prefix(b"x").is_some_and(is) || (ends(ENDS) && !ends(HARMLESS))
 }
 
 /// In queries and forms a bare `key` is an API key (Google's, and many others').
@@ -123,17 +132,20 @@ pub(crate) fn hide_row(row: &mut ExchangeRow) -> u64 {
 fn hide_headers(lines: &mut [HeaderLine]) -> u64 {
     let mut hidden = 0;
     for line in lines {
-        let name = line.name.to_ascii_lowercase();
-        let value = match &*name {
-            "authorization" | "proxy-authorization" => Some(keep_scheme(&line.value)),
-            "cookie" => Some(hide_cookie(&line.value)),
-            "set-cookie" => Some(hide_set_cookie(&line.value)),
-            name if URL_FIELDS.contains(&name) => match hide_url(&line.value) {
+        let is = |name: &&str| line.name.eq_ignore_ascii_case(name);
+        let value = if ["authorization", "proxy-authorization"].iter().any(is) {
+            Some(keep_scheme(&line.value))
+        } else if is(&"cookie") {
+            Some(hide_cookie(&line.value))
+        } else if is(&"set-cookie") {
+            Some(hide_set_cookie(&line.value))
+        } else if URL_FIELDS.iter().any(is) {
+            match hide_url(&line.value) {
                 (Cow::Owned(url), _) => Some(url),
                 _ => None,
-            },
-            name if is_secret_name(name) => Some(HIDDEN.to_owned()),
-            _ => None,
+            }
+        } else {
+            is_secret_name(&line.name).then(|| HIDDEN.to_owned())
         };
         if let Some(value) = value {
             hidden += 1;

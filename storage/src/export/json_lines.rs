@@ -14,7 +14,9 @@ use crate::query::{ExchangeRow, MessageRow};
 
 /// Writes JSON lines.
 #[derive(Debug, Default)]
-pub(crate) struct JsonLines;
+pub(crate) struct JsonLines {
+    line: Vec<u8>,
+}
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -54,8 +56,11 @@ impl Format for JsonLines {
             response_content: content(&item.response),
             messages: &item.messages,
         };
-        serde_json::to_writer(&mut *out, &line)?;
+        // Into memory first: the writer of JSON writes a few bytes at a time.
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.line.push(b'\n');
         report.exported += 1;
-        out.write_all(b"\n")
+        out.write_all(&self.line)
     }
 }

@@ -3,6 +3,8 @@
 //! It reads what JSON parsers would refuse too (cut bodies, several documents, event streams): a scanner
 //! over strings and brackets, not a parser. It never grows the nesting it holds: a counter is enough.
 
+use std::borrow::Cow;
+
 /// Replaces strings and numbers (and whole objects and arrays) that are values of properties whose name
 /// `is_secret`, and what `hide_url` finds in strings that are URLs. `None` when there is nothing to replace.
 pub(crate) fn hide(
@@ -78,9 +80,17 @@ fn skip_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-fn string_text(quoted: &[u8]) -> Option<String> {
+fn string_text(quoted: &[u8]) -> Option<Cow<'_, str>> {
     // Longer ones are no names of properties that anybody looks for.
-    if quoted.len() > 200 { None } else { serde_json::from_slice(quoted).ok() }
+    if quoted.len() > 200 {
+        return None;
+    }
+    match quoted {
+        [b'"', inside @ .., b'"'] if inside.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\') => {
+            std::str::from_utf8(inside).ok().map(Cow::Borrowed)
+        }
+        _ => serde_json::from_slice(quoted).ok().map(Cow::Owned),
+    }
 }
 
 /// The end of the value that begins at `start`: a string, an object or array with all in it, or a word.

@@ -100,8 +100,9 @@ fn read_group(
     let total = usize::try_from(part.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
     for batch in read(part, group, &MessageRow::columns(), Some(selection(wanted, total)))? {
         let batch = batch?;
+        let message = MessageRow::reader(&batch);
         for row in 0..batch.num_rows() {
-            into.rows.push(MessageRow::read(&batch, row)?);
+            into.rows.push(message(row)?);
         }
     }
     Ok(())

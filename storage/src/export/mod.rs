@@ -6,11 +6,13 @@
 //!
 //! - [`report`]: what became of an export. [`target`], [`temporary`]: files written.
 //! - [`pairs`], [`json_text`], [`multipart`], [`cookies`]: the syntax inside headers and bodies.
-//! - [`hide`]: credentials. [`body_index`], [`messages`] → [`feed`]: exchanges with all that belongs to them.
+//! - [`hide`]: credentials. [`body_index`], [`messages`] → [`feed`]: exchanges with all that belongs to them; [`ahead`]: while
+//!   those before them are written.
 //! - [`request`]: a request as it can be sent again; [`path_template`]: its path with variables. [`sorter`]: grouping on disk.
 //! - a file or room a format: [`json_lines`], [`csv`], [`har`], [`curl`], [`http_file`],
 //!   [`postman`], [`postman3`], [`openapi`], [`parquet`].
 
+mod ahead;
 mod body_index;
 mod cookies;
 mod csv;
@@ -180,7 +182,7 @@ pub fn export(
         ExportFormat::Har => (Box::new(har::Har::new(entry)), all),
         ExportFormat::Curl => (Box::new(curl::Curl::new(beside)), bodies),
         ExportFormat::HttpFile => (Box::new(http_file::HttpFile::new(beside)), bodies),
-        ExportFormat::JsonLines => (Box::new(json_lines::JsonLines), all),
+        ExportFormat::JsonLines => (Box::<json_lines::JsonLines>::default(), all),
         ExportFormat::Csv => (Box::<csv::Csv>::default(), Needs::default()),
         ExportFormat::OpenApi => (Box::new(openapi::OpenApi::new(entry, options.example_size)), bodies),
         ExportFormat::Parquet => {
@@ -195,12 +197,10 @@ pub fn export(
         Output::File(place) => Sink::file(&place)?,
         Output::Folder(_) => Sink::stream(Box::new(io::sink())),
     };
-    let mut feed = Feed::open(session, &query, needs, !options.with_secrets, &scratch)?;
+    let feed = Feed::open(session, &query, needs, !options.with_secrets, &scratch)?;
     let failed = |error: io::Error| StorageError::io("write", &path)(error);
     format.begin(&mut sink).map_err(failed)?;
-    while let Some(item) = feed.next(&mut report)? {
-        format.exchange(item, &mut sink, &mut report).map_err(failed)?;
-    }
+    ahead::for_each(feed, &mut report, |item, report| format.exchange(item, &mut sink, report).map_err(failed))?;
     format.finish(&mut sink, &mut report).map_err(failed)?;
     let folder = format.publish()?;
     let file = sink.publish()?;

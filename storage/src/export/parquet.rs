@@ -48,7 +48,7 @@ const BATCH_ROWS: usize = 2048;
 /// Bytes of bodies or messages gathered, about.
 const BATCH_BYTES: usize = 8 << 20;
 /// Hashes of bodies remembered as written: those that come again soon need not be sorted again.
-const REMEMBERED: usize = 1 << 18;
+const REMEMBERED: usize = 1 << 16;
 
 /// Writes the folder.
 pub(crate) struct ParquetFolder {
@@ -285,10 +285,13 @@ impl Format for ParquetFolder {
         self.write_rows()?;
         self.write_messages()?;
         let comment = report.comment();
-        let mut bytes = self.write_bodies(&comment)? + self.write_connections(&comment)?;
+        let mut bytes = 0;
+        // Before the bodies: what these tables hold in memory is not needed beside them.
         for writer in [self.exchanges.take(), self.messages.take()].into_iter().flatten() {
             bytes += writer.finish(&comment)?;
         }
+        self.recent = HashSet::new();
+        bytes += self.write_bodies(&comment)? + self.write_connections(&comment)?;
         self.tree.add_written(bytes);
         Ok(())
     }

@@ -118,6 +118,18 @@ impl Report {
         }
     }
 
+    /// Adds what another part of the same export counted.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { chosen, exported, hidden, notes, files, bytes, warnings } = other;
+        self.chosen += chosen;
+        self.exported += exported;
+        self.hidden += hidden;
+        self.files += files;
+        self.bytes += bytes;
+        self.warnings.extend(warnings);
+        notes.into_iter().for_each(|(reason, count)| self.note_many(reason, count));
+    }
+
     /// Sentences for people: what was left out, changed and hidden.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {

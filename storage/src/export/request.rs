@@ -99,26 +99,26 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 fn fields<'a>(item: &'a Item, report: &mut Report) -> Vec<Field<'a>> {
     let row = &item.row;
-    let named: Vec<String> = row
+    let named: Vec<&str> = row
         .request_headers
         .iter()
         .filter(|line| line.name.eq_ignore_ascii_case("connection"))
-        .flat_map(|line| line.value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect::<Vec<_>>())
+        .flat_map(|line| line.value.split(',').map(str::trim))
         .collect();
     let authority = row.url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let mut fields = Vec::with_capacity(row.request_headers.len());
     for line in &row.request_headers {
-        let name = line.name.to_ascii_lowercase();
-        if name.starts_with(':')
-            || HOP_BY_HOP.contains(&&*name)
-            || named.contains(&name)
-            || (name == "host" && line.value.trim().eq_ignore_ascii_case(authority))
+        let is = |name: &&str| line.name.eq_ignore_ascii_case(name);
+        if line.name.starts_with(':')
+            || HOP_BY_HOP.iter().any(is)
+            || named.iter().any(is)
+            || (is(&"host") && line.value.trim().eq_ignore_ascii_case(authority))
         {
             continue;
         }
-        if name == "content-encoding" && item.request.was_coded {
+        if is(&"content-encoding") && item.request.was_coded {
             report.note(Reason::CodingRemoved);
             continue;
         }

@@ -16,9 +16,20 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HashHex(pub [u8; 32]);
 
+impl HashHex {
+    fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        }
+        digits
+    }
+}
+
 impl std::fmt::Display for HashHex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -32,7 +43,7 @@ impl std::str::FromStr for HashHex {
 
 impl Serialize for HashHex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -59,7 +70,12 @@ pub(crate) trait Cell: Default {
 
 /// The value of a row in a column; the type's default when a part of an older version lacks it.
 pub(crate) fn cell<T: Cell>(batch: &RecordBatch, name: &str, row: usize) -> Result<T, ArrowError> {
-    match batch.column_by_name(name) {
+    cell_of(batch.column_by_name(name), name, row)
+}
+
+/// The same of a column that was looked up before.
+pub(crate) fn cell_of<T: Cell>(column: Option<&ArrayRef>, name: &str, row: usize) -> Result<T, ArrowError> {
+    match column {
         Some(column) if row < column.len() => T::read(column, row),
         Some(_) => Err(ArrowError::InvalidArgumentError(format!("column {name} is too short"))),
         None => Ok(T::default()),

@@ -197,8 +197,9 @@ fn gather(source: &mut Source) -> Result<Gathered, StorageError> {
             guarded(|| {
                 for batch in read(part, unit.group, &SeenCookie::columns(), None)? {
                     let batch = batch?;
+                    let seen = SeenCookie::reader(&batch);
                     for row in 0..batch.num_rows() {
-                        gathered.add(SeenCookie::read(&batch, row)?, &source.tombstones);
+                        gathered.add(seen(row)?, &source.tombstones);
                     }
                 }
                 Ok(())

@@ -175,8 +175,9 @@ pub(crate) fn each_connection(
         let go_on = guarded(|| {
             for batch in read(part, unit.group, &ConnectionRow::columns(), None)? {
                 let batch = batch?;
+                let connection = ConnectionRow::reader(&batch);
                 for row in 0..batch.num_rows() {
-                    if !each(ConnectionRow::read(&batch, row)?)? {
+                    if !each(connection(row)?)? {
                         return Ok(false);
                     }
                 }

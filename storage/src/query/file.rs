@@ -82,7 +82,8 @@ impl OpenPart {
         let len = file.metadata().map_err(StorageError::io("read", &part.path))?.len();
         let file = SharedFile { file: Arc::new(file), len };
         let policy = if page_index { PageIndexPolicy::Optional } else { PageIndexPolicy::Skip };
-        let options = ArrowReaderOptions::new().with_page_index_policy(policy);
+        // Of the page index only where pages lie: what is in them is not asked for.
+        let options = ArrowReaderOptions::new().with_offset_index_policy(policy);
         let metadata =
             guarded(|| ArrowReaderMetadata::load(&file, options)).map_err(StorageError::parquet("read", &part.path))?;
         Ok(Self { part, file, metadata })

@@ -156,8 +156,9 @@ fn messages_in(part: &OpenPart, group: usize, exchange: u64, into: &mut Vec<Mess
     let chosen = selection(wanted, rows_in(part, group));
     for batch in read(part, group, &MessageRow::columns(), Some(chosen))? {
         let batch = batch?;
+        let message = MessageRow::reader(&batch);
         for row in 0..batch.num_rows() {
-            into.push(MessageRow::read(&batch, row)?);
+            into.push(message(row)?);
         }
     }
     Ok(())

@@ -8,7 +8,7 @@
 //! - [`evaluate`]: the filter language over columns; [`prune`]: over statistics.
 //! - [`file`], [`source`]: parts opened for many threads, and work over their row groups.
 //! - [`scan`]: the matching rows of one row group.
-//! - [`group`] → [`overview`]; [`top`], [`seek`] → [`requests`]; [`lookup`]: by key in the other tables.
+//! - [`group`] → [`overview`]; [`top`], [`seek`], [`fetch`] → [`requests`]; [`lookup`]: by key in the other tables.
 //! - [`compare`]: two sessions. [`bodies`]: text inside bodies; [`cookies`], [`devices`]: gathered over all rows.
 
 mod bodies;
@@ -18,6 +18,7 @@ pub mod compare;
 pub mod cookies;
 pub mod devices;
 pub mod evaluate;
+mod fetch;
 pub(crate) mod file;
 pub mod group;
 pub mod lookup;

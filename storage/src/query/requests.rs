@@ -4,19 +4,16 @@
 //! time. So memory is bounded however many rows there are, and a short page reads few row groups. A page far down
 //! is [sought](super::seek) first.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use arrow::error::ArrowError;
-use weir_engine::filter::{Expr, LikePattern};
+use weir_engine::filter::{Column, Expr, LikePattern};
 
 use super::{
     bodies::Hashes,
-    file::{OpenPart, guarded},
+    fetch::{Fetcher, rows_at_once},
     rows::ExchangeRow,
-    scan::{Condition, read, selection},
+    scan::Condition,
     seek::seek,
     source::Source,
     top::{Ranked, Sort, Within, top},
@@ -27,10 +24,6 @@ use crate::error::StorageError;
 const MAX_KEYS: usize = 256 * 1024;
 /// Rows skipped at least for a page to be sought rather than counted to.
 const FAR: usize = 8 * 1024;
-/// Rows held at once.
-const MAX_ROWS: usize = 4096;
-/// Bytes of them, about: rows with large headers come in smaller lots.
-const MAX_ROW_BYTES: usize = 16 << 20;
 
 /// Which requests, in which order.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +40,8 @@ pub struct RequestsQuery {
     pub limit: Option<usize>,
     /// Without the first so many.
     pub offset: usize,
+    /// Only these columns are read, the others are empty in the rows; `None`: all, with the headers.
+    pub columns: Option<Vec<Column>>,
 }
 
 impl RequestsQuery {
@@ -76,6 +71,7 @@ pub struct Requests {
     within: Within,
     is_last_pass: bool,
     keys: VecDeque<Ranked>,
+    fetcher: Fetcher,
     rows: VecDeque<ExchangeRow>,
     error: Option<StorageError>,
 }
@@ -98,6 +94,7 @@ impl Requests {
             within: Within::default(),
             is_last_pass: false,
             keys: VecDeque::new(),
+            fetcher: Fetcher::of(query.columns.as_deref()),
             rows: VecDeque::new(),
             error: None,
         })
@@ -127,22 +124,15 @@ impl Requests {
                     return Ok(());
                 }
                 self.next_pass()?;
+                self.fetcher.expect(&self.source, self.keys.iter().take(self.left));
             }
-            let count = self.keys.len().min(self.rows_at_once()).min(self.left);
+            let Some(next) = self.keys.front() else { continue };
+            let count = self.keys.len().min(rows_at_once(&self.source, next.unit())).min(self.left);
             let chunk: Vec<Ranked> = self.keys.drain(..count).collect();
-            self.fetch(&chunk);
+            self.rows = self.fetcher.fetch(&mut self.source, &chunk)?;
             self.left -= self.rows.len().min(self.left);
         }
         Ok(())
-    }
-
-    /// Rows that fit into memory, judged by the mean size of a row where the next one lies.
-    fn rows_at_once(&self) -> usize {
-        let Some(key) = self.keys.front() else { return MAX_ROWS };
-        let group = self.source.parts[key.part].metadata.metadata().row_group(key.group);
-        let rows = usize::try_from(group.num_rows()).unwrap_or(1).max(1);
-        let mean = usize::try_from(group.total_byte_size()).unwrap_or(0) / rows;
-        (MAX_ROW_BYTES / mean.max(1)).clamp(1, MAX_ROWS)
     }
 
     fn next_pass(&mut self) -> Result<(), StorageError> {
@@ -151,6 +141,12 @@ impl Requests {
             let plan = self.source.run(|source| seek(source, condition, sort, skip, left, MAX_KEYS))?;
             if plan.is_empty {
                 self.is_last_pass = true;
+                return Ok(());
+            }
+            if let Some(found) = plan.found {
+                self.is_last_pass = true;
+                self.skip = 0;
+                self.keys.extend(found);
                 return Ok(());
             }
             (self.within, self.skip) = (plan.within, plan.skip);
@@ -173,51 +169,6 @@ impl Requests {
         self.keys.extend(found.into_iter().skip(skipped));
         Ok(())
     }
-
-    /// Reads rows whole. Those of a part that turns out to be damaged are left out.
-    fn fetch(&mut self, keys: &[Ranked]) {
-        let mut places: BTreeMap<(usize, usize), Vec<(usize, usize)>> = BTreeMap::new();
-        for (position, key) in keys.iter().enumerate() {
-            places.entry((key.part, key.group)).or_default().push((key.row, position));
-        }
-        let mut rows: Vec<Option<ExchangeRow>> = vec![None; keys.len()];
-        for ((part, group), mut wanted) in places {
-            if !self.source.has(part) {
-                continue;
-            }
-            wanted.sort_unstable();
-            let open = &self.source.parts[part];
-            match read_rows(open, group, &wanted) {
-                Ok(found) => found.into_iter().for_each(|(position, row)| rows[position] = Some(row)),
-                Err(error) => {
-                    let error = open.error(error);
-                    self.source.leave_out(&(part, error));
-                }
-            }
-        }
-        self.rows.extend(rows.into_iter().flatten());
-    }
-}
-
-/// The rows at these places of a row group, each with its position in the page.
-fn read_rows(
-    part: &OpenPart,
-    group: usize,
-    wanted: &[(usize, usize)],
-) -> Result<Vec<(usize, ExchangeRow)>, parquet::errors::ParquetError> {
-    guarded(|| {
-        let total = usize::try_from(part.metadata.metadata().row_group(group).num_rows()).unwrap_or(0);
-        let chosen = selection(wanted.iter().map(|(row, _)| *row), total);
-        let mut positions = wanted.iter().map(|(_, position)| *position);
-        let mut found = Vec::with_capacity(wanted.len());
-        for batch in read(part, group, &ExchangeRow::columns(), Some(chosen))? {
-            let batch = batch?;
-            for (row, position) in (0..batch.num_rows()).zip(&mut positions) {
-                found.push((position, ExchangeRow::read(&batch, row)?));
-            }
-        }
-        Ok(found)
-    })
 }
 
 impl Iterator for Requests {

@@ -7,7 +7,7 @@ use arrow::{array::RecordBatch, error::ArrowError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::cell::{HashHex, HeaderLine, cell};
+use super::cell::{HashHex, HeaderLine, cell_of};
 use crate::time::Timestamp;
 
 macro_rules! row {
@@ -32,11 +32,15 @@ macro_rules! row {
                 BTreeSet::from([$($column,)*])
             }
 
-            /// A row of a batch.
-            pub(crate) fn read(batch: &RecordBatch, row: usize) -> Result<Self, ArrowError> {
-                $(let $field: $type = cell(batch, $column, row)?;)*
-                $($(let $derived = $make;)*)?
-                Ok(Self { $($field,)* $($($derived,)*)? })
+            /// Reads rows of a batch by their numbers; its columns are looked up once.
+            pub(crate) fn reader(batch: &RecordBatch) -> impl Fn(usize) -> Result<Self, ArrowError> {
+                let columns = [$(batch.column_by_name($column)),*];
+                move |row| {
+                    let mut columns = columns.iter().copied();
+                    $(let $field: $type = cell_of(columns.next().flatten(), $column, row)?;)*
+                    $($(let $derived = $make;)*)?
+                    Ok(Self { $($field,)* $($($derived,)*)? })
+                }
             }
         }
     };

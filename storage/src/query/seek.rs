@@ -2,9 +2,13 @@
 //!
 //! One pass counts the rows that meet the condition in each row group. Row groups that lie wholly before or behind
 //! the page by their statistics (nearly all, in the order of time) are left out. A page near the end is looked for from the
-//! end. For numbers that lie anywhere, a histogram of the keys says between which of them the page is.
+//! end. For numbers that lie anywhere the keys of all rows are held while they are counted; when those are too many, a histogram of them
+//! says between which the page is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use arrow::error::ArrowError;
 use weir_engine::filter::ColumnKind;
@@ -12,7 +16,7 @@ use weir_engine::filter::ColumnKind;
 use super::{
     scan::{Condition, scan},
     source::{PartError, Source, Unit, on_all_cores},
-    top::{BUCKETS, Sort, Within, bucket_of},
+    top::{BUCKETS, Placed, Ranked, Sort, Within, bucket_of},
 };
 
 /// Where a page is.
@@ -24,12 +28,19 @@ pub(crate) struct Plan {
     pub(crate) skip: usize,
     /// Whether there is nothing so far down.
     pub(crate) is_empty: bool,
+    /// The rows of the page, where one pass was enough to find them.
+    pub(crate) found: Option<Vec<Ranked>>,
 }
+
+/// Keys of rows held while counting, so that few rows need no second pass: 16 bytes each.
+const MAX_HELD: usize = 2 << 20;
 
 /// What one thread counted.
 struct Counted {
     units: Vec<(Unit, u64)>,
     histogram: Vec<u64>,
+    /// All rows, unless they are too many.
+    held: Option<Vec<Placed>>,
 }
 
 /// Finds the page of `left` rows behind the first `skip`; `held` keys can be held at once.
@@ -45,16 +56,25 @@ pub(crate) fn seek(
     let by_range =
         matches!(sort.column.kind(), ColumnKind::Timestamp) || sort.column == weir_engine::filter::Column::Id;
     let numbers = sort.column.kind() == ColumnKind::Integer && !by_range;
-    let counted = count(source, condition, sort, numbers)?;
+    let counted = count(source, condition, sort, numbers, numbers && left <= held)?;
     let mut units = Vec::new();
     let mut histogram = vec![0_u64; if numbers { BUCKETS as usize + 1 } else { 0 }];
+    let mut rows = Some(Vec::new());
     for one in counted {
         units.extend(one.units);
         histogram.iter_mut().zip(one.histogram).for_each(|(all, one)| *all += one);
+        rows = rows.zip(one.held).map(|(mut all, held)| {
+            all.extend(held);
+            all
+        });
     }
     let total: u64 = units.iter().map(|(_, count)| count).sum();
     if skip as u64 >= total {
         return Ok(Plan { is_empty: true, ..Plan::default() });
+    }
+    if let Some(rows) = rows {
+        let found = placed(rows, skip, left, &source.units());
+        return Ok(Plan { found: Some(found), ..Plan::default() });
     }
     let mut plan = Plan { skip, ..Plan::default() };
     let mut left_there = total;
@@ -72,9 +92,37 @@ pub(crate) fn seek(
     Ok(plan)
 }
 
-fn count(source: &Source, condition: &Condition, sort: Sort, numbers: bool) -> Result<Vec<Counted>, PartError> {
-    let start = || Counted { units: Vec::new(), histogram: vec![0; if numbers { BUCKETS as usize + 1 } else { 0 }] };
-    on_all_cores(&source.units(), start, |counted, unit| {
+/// The page of these rows, in order.
+fn placed(mut rows: Vec<Placed>, skip: usize, left: usize, units: &[Unit]) -> Vec<Ranked> {
+    if skip > 0 {
+        rows.select_nth_unstable(skip);
+    }
+    let mut page = rows.split_off(skip);
+    drop(rows);
+    if page.len() > left {
+        page.select_nth_unstable(left);
+        page.truncate(left);
+    }
+    page.sort_unstable();
+    page.into_iter().map(|row| row.ranked(units)).collect()
+}
+
+fn count(
+    source: &Source,
+    condition: &Condition,
+    sort: Sort,
+    numbers: bool,
+    holds: bool,
+) -> Result<Vec<Counted>, PartError> {
+    let start = || Counted {
+        units: Vec::new(),
+        histogram: vec![0; if numbers { BUCKETS as usize + 1 } else { 0 }],
+        held: holds.then(Vec::new),
+    };
+    let all = source.units();
+    let place: HashMap<Unit, u32> = all.iter().copied().zip(0..).collect();
+    let held = AtomicUsize::new(0);
+    on_all_cores(&all, start, |counted, unit| {
         let part = &source.parts[unit.part];
         if !numbers && condition.takes_all_of_group(part, unit.group) {
             let rows = part.metadata.metadata().row_group(unit.group).num_rows();
@@ -95,8 +143,14 @@ fn count(source: &Source, condition: &Condition, sort: Sort, numbers: bool) -> R
                         .batch
                         .column_by_name(sort.column.name())
                         .ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", sort.column.name())))?;
+                    if held.fetch_add(found.count(), Relaxed) + found.count() > MAX_HELD {
+                        counted.held = None;
+                    }
                     found.for_each_row(|row| {
                         counted.histogram[bucket_of(column, row, sort)? as usize] += 1;
+                        if let Some(held) = &mut counted.held {
+                            held.push(Placed::of(column, row, sort, place[&unit], found.numbers.get(row))?);
+                        }
                         Ok(())
                     })?;
                 }

@@ -28,7 +28,7 @@ use crate::{
 pub(crate) type PartError = (usize, StorageError);
 
 /// One row group of one part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Unit {
     /// Place of the part.
     pub(crate) part: usize,

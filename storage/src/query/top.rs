@@ -59,6 +59,13 @@ pub(crate) struct Ranked {
     pub(crate) row: usize,
 }
 
+impl Ranked {
+    /// The row group it is in.
+    pub(crate) fn unit(&self) -> Unit {
+        Unit { part: self.part, group: self.group }
+    }
+}
+
 const SIGN: u64 = 1 << 63;
 
 /// Where to look, and from which end.
@@ -243,6 +250,36 @@ impl Pass<'_> {
         }
         heap.push(kept);
         Ok(())
+    }
+}
+
+/// A row with a number as its key, in little room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Placed {
+    /// Rows without a value have the greatest number; their place says that they have none.
+    key: u64,
+    place: u32,
+    row: u32,
+}
+
+/// Set in the places of rows without a value, which so come after those that have the greatest number.
+const NO_VALUE: u32 = 1 << 31;
+
+impl Placed {
+    /// A row of a batch; `place` is that of its row group among all.
+    pub(crate) fn of(column: &ArrayRef, row: usize, sort: Sort, place: u32, number: usize) -> Result<Self, ArrowError> {
+        let (key, place) = match raw(column, row)? {
+            Raw::Number(key) => (sort.number(key), place),
+            Raw::Null | Raw::Text(_) => (u64::MAX, place | NO_VALUE),
+        };
+        Ok(Self { key, place, row: number as u32 })
+    }
+
+    /// The same with its row group among `units`.
+    pub(crate) fn ranked(self, units: &[Unit]) -> Ranked {
+        let Unit { part, group } = units[(self.place & !NO_VALUE) as usize];
+        let key = if self.place & NO_VALUE == 0 { Key::Number(self.key) } else { Key::Null };
+        Ranked { key, part, group, row: self.row as usize }
     }
 }
 

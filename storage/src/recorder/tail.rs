@@ -97,8 +97,7 @@ impl Tail {
             use arrow::array::Array;
             mask.as_ref().is_none_or(|mask| mask.is_valid(*row) && mask.value(*row))
         };
-        let rows = (0..batch.num_rows()).filter(chosen).map(|row| ExchangeRow::read(&batch, row));
-        rows.collect::<Result<_, _>>().map(Seen::Rows)
+        (0..batch.num_rows()).filter(chosen).map(ExchangeRow::reader(&batch)).collect::<Result<_, _>>().map(Seen::Rows)
     }
 
     /// Rows it missed because it was too slow, since it was last asked.

@@ -5,6 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 use weir_engine::record::media::{self, Category};
 
+use super::object;
 use crate::export::{
     feed::Item,
     multipart,
@@ -45,7 +46,7 @@ pub(super) fn body(
         && let Some(parts) = multipart::parts(bytes, content_type)
     {
         let fields = form_data(item, bytes, &parts, beside, report)?;
-        let document = json!({"mode": "formdata", "formdata": fields});
+        let document = object([("mode", "formdata".into()), ("formdata", fields.into())]);
         return Ok(BodyDocument { document: Some(document), makes_content_type: true, note });
     }
     let Some(text) = request.body.text() else {
@@ -56,7 +57,7 @@ pub(super) fn body(
     if essence == "application/x-www-form-urlencoded"
         && let Some(fields) = url_encoded(text)
     {
-        return Ok(found(json!({"mode": "urlencoded", "urlencoded": fields})));
+        return Ok(found(object([("mode", "urlencoded".into()), ("urlencoded", fields.into())])));
     }
     let category = Category::of(&essence);
     if category == Category::Json
@@ -92,6 +93,10 @@ fn url_encoded(text: &str) -> Option<Vec<Value>> {
 /// A GraphQL request (<https://graphql.github.io/graphql-over-http/>); `None` when it has more than the
 /// mode can express.
 fn graphql(text: &str) -> Option<Value> {
+    // Most JSON need not be parsed to see that it has no such member (whose name could be escaped).
+    if !text.contains("\"query\"") && !text.contains('\\') {
+        return None;
+    }
     let Value::Object(document) = serde_json::from_str(text).ok()? else { return None };
     let query = document.get("query")?.as_str()?;
     let begins = |word: &str| query.trim_start().starts_with(word);

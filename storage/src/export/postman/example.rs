@@ -5,7 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 use weir_engine::record::media::{self, Category};
 
-use super::body::language;
+use super::{body::language, object};
 use crate::{
     export::{
         cookies,
@@ -41,16 +41,16 @@ pub(super) fn example(
     let phrase = row.reason.as_deref().filter(|reason| !reason.is_empty()).unwrap_or(phrase(status));
     let name = format!("{status} {phrase}");
     let name = body.note.map_or_else(|| name.trim().to_owned(), |note| format!("{} ({note})", name.trim()));
-    let mut document = json!({
-        "name": name,
-        "originalRequest": request,
-        "status": phrase,
-        "code": status,
-        "_postman_previewlanguage": language(Category::of(&essence)),
-        "header": headers(&row.response_headers),
-        "cookie": cookies(item),
-        "body": body.text,
-    });
+    let mut document = object([
+        ("name", name.into()),
+        ("originalRequest", request.clone()),
+        ("status", phrase.into()),
+        ("code", status.into()),
+        ("_postman_previewlanguage", language(Category::of(&essence)).into()),
+        ("header", headers(&row.response_headers).into()),
+        ("cookie", cookies(item).into()),
+        ("body", body.text.into()),
+    ]);
     if let Some(us) = row.duration_us {
         document["responseTime"] = us.div_ceil(1000).into();
     }

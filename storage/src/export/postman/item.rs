@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::{body::body, example::example, url};
+use super::{body::body, example::example, object, url};
 use crate::{
     export::{
         ExportOptions, GroupFolders,
@@ -63,23 +63,23 @@ impl ItemMaker {
         let row = &item.row;
         let endpoint = self.templates.then_some(&*row.endpoint);
         let body = body(item, &request, &mut self.beside, report)?;
-        let mut document = json!({
-            "method": request.method,
-            "url": url::url(&request, endpoint),
-            "header": headers(&request, body.makes_content_type),
-            "description": description(item, &self.session, body.note.as_deref()),
-        });
+        let mut document = object([
+            ("method", request.method.into()),
+            ("url", url::url(&request, endpoint)),
+            ("header", headers(&request, body.makes_content_type).into()),
+            ("description", description(item, &self.session, body.note.as_deref()).into()),
+        ]);
         let has_body = body.document.is_some();
         if let Some(body) = body.document {
             document["body"] = body;
         }
         let example = example(item, &document, self.example_size, &mut self.beside, report)?;
-        let mut made = json!({
-            "id": uuid(&[self.session.as_bytes(), &row.id.to_le_bytes()]),
-            "name": name(&request, self.templates.then_some(&row.endpoint)),
-            "request": document,
-            "response": example.into_iter().collect::<Vec<_>>(),
-        });
+        let mut made = object([
+            ("id", uuid(&[self.session.as_bytes(), &row.id.to_le_bytes()]).into()),
+            ("name", name(&request, self.templates.then_some(&row.endpoint)).into()),
+            ("request", document),
+            ("response", Vec::from_iter(example).into()),
+        ]);
         let behavior = behavior(item, &request, has_body);
         if behavior != json!({}) {
             made["protocolProfileBehavior"] = behavior;
@@ -167,6 +167,6 @@ pub(crate) fn uuid(parts: &[&[u8]]) -> String {
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

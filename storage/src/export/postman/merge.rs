@@ -55,6 +55,9 @@ impl Existing {
         if item["id"].as_str().is_some_and(|id| self.ids.contains(&fingerprint(id.as_bytes()))) {
             return true;
         }
+        if self.others.is_empty() {
+            return false;
+        }
         match self.others.get_mut(&identity(&item["request"])) {
             Some(count) if *count > 0 => {
                 *count -= 1;

@@ -39,6 +39,11 @@ use crate::{error::StorageError, session::SessionEntry};
 
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
+/// An object of these members. They are moved into it, where `json!` would copy them with all they hold.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 /// Writes a collection.
 pub(crate) struct Postman {
     maker: ItemMaker,

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use weir_engine::filter;
 use weir_storage::{ExchangeRow, Home, RequestsQuery, Session};
 
 use super::{Outcome, Usage, find, warn};
@@ -13,6 +14,21 @@ use crate::{
 
 /// Rows shown on a terminal unless told otherwise: what somebody can look at.
 const ON_TERMINAL: usize = 200;
+
+/// What [`cells`] shows: of listings for people nothing else is read.
+const SHOWN: [filter::Column; 11] = [
+    filter::Column::Id,
+    filter::Column::Started,
+    filter::Column::Method,
+    filter::Column::Status,
+    filter::Column::Error,
+    filter::Column::Domain,
+    filter::Column::Path,
+    filter::Column::Query,
+    filter::Column::Type,
+    filter::Column::ResponseSize,
+    filter::Column::DurationUs,
+];
 
 /// Lists the requests of a session.
 pub(super) fn run(args: &RequestsArgs, home: &Home, out: &mut Out) -> Result<Outcome> {
@@ -28,6 +44,7 @@ pub(super) fn run(args: &RequestsArgs, home: &Home, out: &mut Out) -> Result<Out
         sort,
         limit,
         offset: args.offset,
+        columns: (!out.json).then(|| SHOWN.to_vec()),
     };
     let session = Session::open(home, find(home, args.session.as_deref())?);
     let mut rows = session.requests(&query)?;
