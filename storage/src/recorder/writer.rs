@@ -110,7 +110,7 @@ impl Writer {
                 self.shed(&error);
                 self.fail(&error);
             }
-            if let Err(error) = self.store_entry() {
+            if let Err(error) = self.store_entry(|_| ()) {
                 self.fail(&error);
             }
             merging.nudge();
@@ -206,8 +206,8 @@ impl Writer {
         }
     }
 
-    /// Writes the recorder's own fields of the entry; all others stay as they are on disk.
-    fn store_entry(&self) -> Result<SessionEntry, StorageError> {
+    /// Writes the recorder's own fields of the entry, and what `change` says; all others stay as they are on disk.
+    fn store_entry(&self, change: impl FnOnce(&mut SessionEntry)) -> Result<SessionEntry, StorageError> {
         let settings = lock(&self.shared.settings).clone();
         let last_error = lock(&self.shared.last_error).clone();
         let shared = &self.shared;
@@ -219,6 +219,7 @@ impl Writer {
             entry.paused_us = settings.paused_us();
             entry.ledger = lock(&self.shared.counters).snapshot();
             entry.last_error = last_error;
+            change(entry);
         })
     }
 
@@ -228,8 +229,7 @@ impl Writer {
             Ok(messages) => lock(&self.shared.counters).deleted(Layer::Messages, *messages),
             Err(error) => self.fail(error),
         }
-        self.store_entry()?;
-        let entry = self.shared.catalogue.update(&self.shared.id, |entry| {
+        let entry = self.store_entry(|entry| {
             entry.state = if merged.is_ok() { SessionState::Stopped } else { SessionState::Failed };
             entry.ended = Some(Timestamp::now());
             entry.pid = None;
