@@ -50,6 +50,43 @@ fn a_tunnel_begins_with_a_piece_of_a_request() {
     }
 }
 
+/// A response that crosses its request on the way, as in Zeek's qi_internet_SYNACK_curl_jsonip, is what the client gets;
+/// one it had got before it asked is none (RFC 9112 §9.2), as in Arkime's CVE-2018-6794.
+#[test]
+fn responses_that_acknowledge_nothing() {
+    let (request, response) =
+        (b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    for got_before in [false, true] {
+        let mut wire = Wire::open(0, [7, 9]);
+        wire.handshake();
+        wire.send(1, response, 1_460);
+        if got_before {
+            wire.packet(0, 0x10, &[]);
+        }
+        let acknowledged = if got_before { response.len() as u64 } else { 0 };
+        let sent = std::mem::replace(&mut wire.sent[1], acknowledged);
+        wire.send(0, request, 1_460);
+        wire.sent[1] = sent;
+        if !got_before {
+            // The tap sees the request first.
+            let last = wire.packets.len() - 1;
+            wire.packets.swap(last - 1, last);
+        }
+        let seen = told(&wire);
+        let paired = seen == [("GET".into(), "/x".into(), Some(200), b"ok".to_vec())];
+        assert_eq!(paired, !got_before, "{seen:?}");
+    }
+}
+
+/// Packets made by hand, without a handshake and with numbers of 0. As in Suricata's detect-bypass.
+#[test]
+fn numbers_that_say_nothing() {
+    let mut wire = Wire::open(0, [u32::MAX; 2]);
+    wire.packet_at(0, 0x18, 0, b"GET /x HTTP/1.0\r\n\r\n");
+    wire.packet_at(1, 0x18, 0, b"HTTP/1.0 200 ok\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(told(&wire), [("GET".into(), "/x".into(), Some(200), b"ok".to_vec())]);
+}
+
 /// A path behind the authority. As in Zeek's connect-with-smtp.
 #[test]
 fn a_tunnel_to_more_than_an_authority() {

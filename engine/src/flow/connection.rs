@@ -135,11 +135,13 @@ impl<C: Consumer> Flow<C> {
             self.streams[side].seen = true;
             self.link_sources[side] = segment.link_source;
         }
-        if control.ack() && !self.streams[1 - side].known {
+        // Packets made by hand acknowledge 0.
+        let acknowledges = control.ack() && (segment.acknowledgement != 0 || self.streams[1 - side].isn.is_some());
+        if acknowledges && !self.streams[1 - side].known {
             self.streams[1 - side].start(segment.acknowledgement, true);
         }
         let ack =
-            if control.ack() { self.streams[1 - side].acknowledge(segment.acknowledgement, arrival) } else { None };
+            if acknowledges { self.streams[1 - side].acknowledge(segment.acknowledgement, arrival) } else { None };
         if !payload.is_empty() {
             self.payload(side, first, segment, ack, arrival, cx, counts);
         }

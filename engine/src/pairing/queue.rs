@@ -249,6 +249,20 @@ impl Queue {
         }
     }
 
+    /// A response begins at `start` that acknowledges no request, on a connection of which nothing was lost from its
+    /// opening on: the client takes it for the answer to the oldest request it had sent without having got it
+    /// (RFC 9112 §9.2).
+    pub(crate) fn crossed(&mut self, start: u64) -> Option<u64> {
+        match self.items.front() {
+            Some(Item::Request { id, seen, .. }) if !self.lossy && seen.is_none_or(|seen| seen <= start) => {
+                let id = *id;
+                self.items.pop_front();
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
     /// A response begins at `start`, whatever it answers.
     pub(crate) fn note_response(&mut self, start: u64) {
         if self.turn.begin.is_some_and(|begin| start >= begin) {

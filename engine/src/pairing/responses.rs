@@ -241,6 +241,12 @@ impl Conversation {
             self.queue.response(raw.start, raw.ack, &mut unanswered)
         };
         self.unanswered(cx, unanswered, time_ns);
+        let verdict = match verdict {
+            Verdict::Alone if !was_lost && !self.ends.flags.has(Flags::MIDSTREAM) => {
+                self.queue.crossed(raw.start).map_or(verdict, Verdict::Answers)
+            }
+            verdict => verdict,
+        };
         let id = match verdict {
             Verdict::Answers(id) if self.drafts.contains_key(&id) => id,
             Verdict::Ambiguous => {
