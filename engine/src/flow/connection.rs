@@ -102,7 +102,7 @@ impl<C: Consumer> Flow<C> {
         counts: &mut FlowCounts,
     ) -> After {
         let control = segment.control;
-        if control.syn() && !self.handshake(side, segment, time_ns) {
+        if control.syn() && !self.handshake(side, segment, time_ns, counts) {
             return After::Replace;
         }
         if let Some((end, isn)) = self.rival {
@@ -159,20 +159,29 @@ impl<C: Consumer> Flow<C> {
     }
 
     /// Takes a SYN; `false` when it opens another connection with the same key.
-    fn handshake(&mut self, side: usize, segment: &Segment<'_>, time_ns: i64) -> bool {
+    fn handshake(&mut self, side: usize, segment: &Segment<'_>, time_ns: i64, counts: &mut FlowCounts) -> bool {
         let answer = segment.control.ack();
         let stream = &self.streams[side];
         if stream.isn == Some(segment.sequence) {
             return true;
         }
         let answers = answer && self.streams[1 - side].isn == Some(segment.acknowledgement.wrapping_sub(1));
+        let mut is_opening = !stream.known;
         if stream.known && stream.isn.is_none() && answers && self.client != Some(side) {
-            // What was seen before the handshake's answer was forged, or of an older connection.
-            self.streams[side] = Stream::default();
-            self.reset = false;
+            let begin = stream.offset_of(segment.sequence.wrapping_add(1));
+            let overtook = stream.first_waiting().is_some_and(|(offset, _)| offset == begin);
+            // What waits is either the first data, which overtook the handshake's answer, or was forged, or is of an
+            // older connection.
+            if !overtook {
+                while let Some((_, chunk)) = self.streams[side].take_first() {
+                    counts.unwanted(Unwanted::BeforeHandshake, chunk.bytes.len());
+                }
+                self.streams[side] = Stream::default();
+                self.reset = false;
+            }
+            is_opening = true;
         }
-        let stream = &self.streams[side];
-        if stream.known {
+        if !is_opening {
             let expected = self.rival.map(|(_, isn)| isn.wrapping_add(1));
             let over = self.reset || self.streams.iter().any(|stream| stream.fin.is_some());
             let silent = time_ns - self.last_ns > LINGER_NS;

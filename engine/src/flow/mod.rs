@@ -118,11 +118,14 @@ pub(crate) enum Unwanted {
     NotHttp,
     /// They came with a reset.
     Reset,
+    /// They waited when a handshake began that they are not of.
+    BeforeHandshake,
 }
 
 impl Unwanted {
     /// Every reason as the ledger has it, in the order of the enumeration.
-    pub(crate) const REASONS: [&str; 3] = ["ignored:tls", "ignored:not_http", "ignored:reset"];
+    pub(crate) const REASONS: [&str; 4] =
+        ["ignored:tls", "ignored:not_http", "ignored:reset", "ignored:before_handshake"];
 }
 
 /// What the flows of a shard counted.

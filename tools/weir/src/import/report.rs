@@ -125,6 +125,7 @@ fn left_out(layer: &str, reason: &str, number: u64) -> Option<String> {
         ("stream_bytes", "ignored:retransmission") => format!("{} sent twice", bytes(number)),
         ("stream_bytes", "ignored:tls") => format!("{} of TLS", bytes(number)),
         ("stream_bytes", "ignored:reset") => format!("{} sent with resets", bytes(number)),
+        ("stream_bytes", "ignored:before_handshake") => format!("{} before a handshake", bytes(number)),
         ("stream_bytes", "ignored:not_http") => format!("{} not of HTTP", bytes(number)),
         ("exchanges", "ignored:not_http") => {
             counted(number, "entry that is not of HTTP", "entries that are not of HTTP")
