@@ -310,13 +310,15 @@ async fn refused_streams_may_be_sent_again() {
     .await;
 }
 
+/// Answers whole and wants nothing of the request's body.
+async fn answers_early((request, mut respond): Accepted) {
+    respond.send_response(Response::builder().status(413).body(()).expect("a response"), true).expect("responds");
+    drop(request);
+}
+
 #[tokio::test]
 async fn an_early_response_does_not_wait_for_the_request() {
-    let serve = async |(request, mut respond): Accepted| {
-        respond.send_response(Response::builder().status(413).body(()).expect("a response"), true).expect("responds");
-        drop(request);
-    };
-    through(Http2Limits::default(), serve, async |send, service| {
+    through(Http2Limits::default(), answers_early, async |send, service| {
         let mut send = send.ready().await.expect("ready");
         let (response, mut up) = send.send_request(request("POST"), false).expect("sends");
         assert_eq!(response.await.expect("responds").status(), 413);
@@ -330,11 +332,7 @@ async fn an_early_response_does_not_wait_for_the_request() {
 
 #[tokio::test]
 async fn what_crosses_an_early_response_is_recorded() {
-    let serve = async |(request, mut respond): Accepted| {
-        respond.send_response(Response::builder().status(413).body(()).expect("a response"), true).expect("responds");
-        drop(request);
-    };
-    through(Http2Limits::default(), serve, async |send, service| {
+    through(Http2Limits::default(), answers_early, async |send, service| {
         let mut send = send.ready().await.expect("ready");
         let (response, mut up) = send.send_request(request("POST"), false).expect("sends");
         assert_eq!(response.await.expect("responds").status(), 413);

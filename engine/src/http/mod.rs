@@ -4,7 +4,7 @@
 //! - [`head`]: request and response heads, read as tolerantly as browsers and servers do.
 //! - [`framing`]: where a body ends (RFC 9112 §6.3).
 //! - [`chunked`]: the chunked transfer coding.
-//! - [`half`]: one direction: heads and bodies one after another, over gaps.
+//! - [`raw_head`]: a head as it stood in the stream. [`half`]: one direction: heads and bodies one after another, over gaps.
 //! - [`body`]: what is kept of a body.
 //! - [`websocket`]: frames and messages, with permessage-deflate.
 //! - [`http2`]: frames, streams and HPACK.
@@ -17,6 +17,7 @@ pub(crate) mod framing;
 pub(crate) mod half;
 pub(crate) mod head;
 pub(crate) mod http2;
+pub(crate) mod raw_head;
 pub(crate) mod sniff;
 pub(crate) mod websocket;
 

@@ -6,8 +6,9 @@ use crate::{
     http::{
         chunked::Chunked,
         framing::{self, Framing},
-        half::{Input, RawHead, Resume, Resumed, Step},
+        half::{Input, Resume, Step},
         head,
+        raw_head::{RawHead, Resumed},
     },
     record::{Direction, Fault, Flags, Protocol},
 };

@@ -11,8 +11,9 @@ use crate::{
     http::{
         chunked::Chunked,
         framing::{self, Framing},
-        half::{Input, RawHead, Resume, Resumed, Step},
+        half::{Input, Resume, Step},
         head::{self, Head, StartLine},
+        raw_head::{RawHead, Resumed},
         sniff,
     },
     record::{Direction, Fault, Flags},

@@ -1,6 +1,7 @@
 //! Exchanges read ahead: the feed on a thread of its own, while the format writes what came before.
 //!
-//! In: a [`Feed`]. Out: its exchanges in their order. So much is read ahead and no more, counted in bytes.
+//! In: a [`Feed`]. Out: its exchanges in their order. So much is read ahead and no more, counted in bytes: the lanes of
+//! [`weir_engine::pipeline`] count items, and one exchange may be as large as a thousand others.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},

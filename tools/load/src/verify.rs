@@ -51,7 +51,7 @@ pub struct Verdict {
     pub responses_alone: BTreeMap<String, u64>,
     /// What the session's ledger says was dropped, by layer and reason, where that can cost an exchange.
     pub dropped: BTreeMap<String, u64>,
-    /// Missing ones that neither a row nor the ledger accounts for.
+    /// Missing ones that the ledger does not account for.
     pub unaccounted: u64,
     /// Requests without an answer that the session has, too.
     pub unanswered_found: u64,
@@ -182,8 +182,7 @@ pub fn verify(path: &Path, session: &Session) -> Result<Verdict, LoadError> {
     }
     verdict.missing = verdict.answered - verdict.found;
     verdict.dropped = dropped(&session.entry().ledger);
-    let accounted = verdict.responses_alone.values().sum::<u64>() + verdict.dropped.values().sum::<u64>();
-    verdict.unaccounted = verdict.missing.saturating_sub(accounted);
+    verdict.unaccounted = verdict.missing.saturating_sub(verdict.dropped.values().sum());
     Ok(verdict)
 }
 

@@ -1,5 +1,8 @@
 //! A thread of the generator: its connections, when each of them is given a request, and the epoll loop.
 
+mod open_loop;
+mod replay;
+
 use std::{
     collections::VecDeque,
     os::fd::OwnedFd,
@@ -12,11 +15,7 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
 };
 
-mod open_loop;
-mod replay;
-
-use replay::Own;
-
+use self::replay::Own;
 use super::{
     Done, Failure, Sent, Shared,
     connection::Connection,

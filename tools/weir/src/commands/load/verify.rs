@@ -51,7 +51,7 @@ pub(super) fn tell(verdict: &Verdict, session: &str, out: &mut Out) -> Result<()
         (
             "missing",
             format!(
-                "{}, of which rows and ledger do not account for {}",
+                "{}, of which the ledger does not account for {}",
                 count(verdict.missing),
                 count(verdict.unaccounted)
             ),
