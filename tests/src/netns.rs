@@ -47,6 +47,8 @@ pub enum Between {
     Vxlan,
     /// GRE over it.
     Gre,
+    /// A third host, whose line loses, doubles and reorders packets (`python/line.py`).
+    FaultyLine,
 }
 
 /// Two hosts.
@@ -56,6 +58,8 @@ pub struct Net {
     between: Between,
     /// Addresses of the server: IPv4, IPv6.
     addresses: [&'static str; 2],
+    /// The third host's process, its name and the folder of what it says.
+    line: Option<(Process, String, TempDir)>,
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
@@ -92,14 +96,55 @@ impl Net {
         sweep();
         let base = format!("{PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
         let (client, server) = (format!("{base}-c"), format!("{base}-s"));
-        let net = Self { client, server, between, addresses: ["10.99.0.2", "fd99::2"] };
+        let mut net = Self { client, server, between, addresses: ["10.99.0.2", "fd99::2"], line: None };
         ip(&["netns", "add", &net.client])?;
         ip(&["netns", "add", &net.server])?;
         for host in [&net.client, &net.server] {
             ip(&["-n", host, "link", "set", "lo", "up"])?;
         }
         net.renew()?;
+        if between == Between::FaultyLine {
+            net.put_line_between(format!("{base}-l"))?;
+        }
         Ok(net)
+    }
+
+    /// Parts the pair: each host has one with a third host, which forwards between them and does harm.
+    fn put_line_between(&mut self, name: String) -> Result<()> {
+        ip(&["netns", "add", &name])?;
+        let folder = TempDir::with_prefix("weir-line-")?;
+        let mut command = process::command("ip");
+        command.args(["netns", "exec", &name, "python3", concat!(env!("CARGO_MANIFEST_DIR"), "/python/line.py")]);
+        command.args(["one", "other", "5"]);
+        for (host, end, number) in [(&self.client, "one", 1), (&self.server, "other", 2)] {
+            ip(&["-n", &name, "link", "add", end, "type", "veth", "peer", "name", "line", "netns", host])?;
+            ip(&["-n", &name, "link", "set", end, "up"])?;
+            let inside = |arguments: &[&str]| ip(&[&["-n", host.as_str()][..], arguments].concat());
+            if number == 1 {
+                // Both ends of it go.
+                inside(&["link", "delete", INTERFACE])?;
+            }
+            inside(&["link", "set", "line", "name", INTERFACE])?;
+            inside(&["link", "set", INTERFACE, "up"])?;
+            inside(&["address", "add", &format!("10.99.0.{number}/24"), "dev", INTERFACE])?;
+            inside(&["-6", "address", "add", &format!("fd99::{number}/64"), "dev", INTERFACE, "nodad"])?;
+            let offloads = ["ethtool", "-K", INTERFACE, "tx", "off", "gso", "off", "tso", "off", "gro", "off"];
+            self::inside(&["ip", "netns", "exec", host], &offloads)?;
+        }
+        let process = Process::start("line", command, folder.path())?;
+        ensure!(process.line(Duration::from_secs(20))? == "ready", "{}", process.errors());
+        self.line = Some((process, name, folder));
+        Ok(())
+    }
+
+    /// Ends the line between the hosts; what it did to packets.
+    ///
+    /// # Errors
+    /// When there is none or it does not say.
+    pub fn end_line(&mut self) -> Result<Value> {
+        let (process, _, _) = self.line.as_mut().context("there is no line between these hosts")?;
+        process.signal(Signal::TERM)?;
+        Ok(serde_json::from_str(&process.line(Duration::from_secs(20))?)?)
     }
 
     /// Makes the pair and what lies on it, again when it is gone.
@@ -114,7 +159,7 @@ impl Net {
             inside(&["link", "set", INTERFACE, "up"])?;
             let (own, other) = (format!("10.98.0.{number}"), format!("10.98.0.{}", 3 - number));
             match self.between {
-                Between::Veth => {}
+                Between::Veth | Between::FaultyLine => {}
                 Between::Vlan => {
                     inside(&["link", "add", "link", INTERFACE, "name", "inner", "type", "vlan", "id", "7"])?;
                 }
@@ -128,7 +173,7 @@ impl Net {
                     inside(&["link", "add", "inner", "type", "gretap", "local", &own, "remote", &other])?;
                 }
             }
-            let device = if self.between == Between::Veth { INTERFACE } else { "inner" };
+            let device = if matches!(self.between, Between::Veth | Between::FaultyLine) { INTERFACE } else { "inner" };
             inside(&["link", "set", device, "up"])?;
             inside(&["address", "add", &format!("10.99.0.{number}/24"), "dev", device])?;
             inside(&["-6", "address", "add", &format!("fd99::{number}/64"), "dev", device, "nodad"])?;
@@ -213,7 +258,8 @@ fn inside(host: &[&str], line: &[&str]) -> Result<String> {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        for host in [&self.client, &self.server] {
+        let line = self.line.take().map(|(_, name, _)| name);
+        for host in [Some(&self.client), Some(&self.server), line.as_ref()].into_iter().flatten() {
             // With the last process in it the namespace goes, and its interfaces with it.
             let _ = ip(&["netns", "delete", host]);
         }

@@ -19,6 +19,8 @@ const SNAP_LEN: i32 = 262_144;
 const TIMEOUT_MS: i32 = 40;
 /// After a stop so long for what libpcap still gathers.
 const LAST: Duration = Duration::from_millis(150);
+/// Bytes that stand before a frame in the kernel's buffer, about.
+const FRAME_HEADER: u64 = 96;
 /// Frames handed over in one go.
 const FRAMES: usize = 1_024;
 
@@ -40,8 +42,13 @@ pub struct PcapLine {
     options: PcapOptions,
     open: Option<Capture<Active>>,
     counted: LiveStatistics,
-    /// Drops of the handle that is open; libpcap counts from its beginning.
-    drops: [u64; 2],
+    /// What the handle that is open received and dropped, and what its interface dropped; libpcap counts from its beginning.
+    told: [u64; 3],
+    /// Frames received since then, and of these, those that were taken or dropped.
+    received: u64,
+    done: u64,
+    /// Bytes of all frames taken.
+    bytes: u64,
     /// When nothing more was to be let in, as an instant and as a time of packets.
     closed: Option<(Instant, i64)>,
 }
@@ -53,25 +60,36 @@ impl PcapLine {
     /// When libpcap cannot, or does not understand the filter.
     pub fn open(options: PcapOptions) -> Result<Self, LiveError> {
         let open = open(&options)?;
-        Ok(Self { options, open: Some(open), counted: LiveStatistics::default(), drops: [0; 2], closed: None })
+        Ok(Self {
+            options,
+            open: Some(open),
+            counted: LiveStatistics::default(),
+            told: [0; 3],
+            received: 0,
+            done: 0,
+            bytes: 0,
+            closed: None,
+        })
     }
 
     /// The interface is away: what its handle counted is kept.
     fn away(&mut self) {
         self.count();
         self.open = None;
-        self.drops = [0; 2];
+        (self.told, self.received, self.done) = ([0; 3], 0, 0);
         self.counted.downs += 1;
     }
 
     fn count(&mut self) {
         let Some(Ok(stat)) = self.open.as_mut().map(Capture::stats) else { return };
-        let now = [stat.dropped, stat.if_dropped].map(u64::from);
+        let now = [stat.received, stat.dropped, stat.if_dropped].map(u64::from);
         // The counters have 32 bits.
-        let more = [0, 1].map(|at| u64::from((now[at] as u32).wrapping_sub(self.drops[at] as u32)));
-        self.drops = now;
-        self.counted.dropped += more[0];
-        self.counted.interface_dropped += more[1];
+        let more = [0, 1, 2].map(|at| u64::from((now[at] as u32).wrapping_sub(self.told[at] as u32)));
+        self.told = now;
+        self.received += more[0];
+        self.done += more[1];
+        self.counted.dropped += more[1];
+        self.counted.interface_dropped += more[2];
     }
 }
 
@@ -113,7 +131,7 @@ impl Backend for PcapLine {
         // A link type as capture files number it; only raw IP has another number here, which is known too.
         let link = LinkType(capture.get_datalink().0 as u32);
         let end = self.closed.map_or(i64::MAX, |(_, time_ns)| time_ns);
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         let outcome = capture.dispatch(Some(FRAMES), |packet| {
             let time = packet.header.ts;
             // The precision asked for makes these nanoseconds.
@@ -122,16 +140,27 @@ impl Backend for PcapLine {
                 return;
             }
             taken += 1;
+            bytes += packet.data.len() as u64;
             let frame = Frame { time_ns, link, data: packet.data, original_len: packet.header.len };
             take(&LiveFrame { frame, vlan: None, interface: 0, is_loopback_copy: false });
         });
         self.counted.taken += taken as u64;
+        self.done += taken as u64;
+        self.bytes += bytes;
         match outcome {
             Ok(_) | Err(Error::TimeoutExpired) => {}
             // It disappeared; it may come again.
             Err(_) => self.away(),
         }
         Ok(taken)
+    }
+
+    /// An estimate: libpcap tells how many frames it received, not how full its buffer is. On the loopback it leaves copies out
+    /// after that count, and the answer soon stays `true`.
+    fn is_pressed(&mut self) -> bool {
+        self.count();
+        let mean = self.bytes / self.counted.taken.max(1) + FRAME_HEADER;
+        self.received.saturating_sub(self.done) * mean > self.options.buffer as u64 / 4 * 3
     }
 
     fn maintain(&mut self) -> Result<(), LiveError> {

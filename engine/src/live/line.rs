@@ -115,6 +115,10 @@ impl Backend for Line {
         Ok(frames)
     }
 
+    fn is_pressed(&mut self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.ring.is_nearly_full())
+    }
+
     fn maintain(&mut self) -> Result<(), LiveError> {
         if self.is_closed {
             return Ok(());

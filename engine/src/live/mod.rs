@@ -9,6 +9,7 @@
 //! - [`owners`]: which process of this host a connection belongs to.
 //! - [`libpcap`]: an interface through libpcap. [`classic`]: filter expressions.
 //! - [`pcapng`]: frames into a file.
+//! - [`stop`]: the end of a capture, which ends waits for frames too.
 //! - [`worker`]: one thread's work: frames of all interfaces into a shard.
 //! - here: the seam between what yields frames and what takes them.
 //!
@@ -24,6 +25,7 @@ pub mod owners;
 pub mod pcapng;
 pub mod ring;
 pub mod socket;
+pub mod stop;
 pub mod worker;
 
 use std::os::fd::BorrowedFd;
@@ -36,6 +38,7 @@ pub use owners::HostOwners;
 pub use pcapng::PcapngWriter;
 pub use ring::RingSize;
 pub use socket::{Fanout, FanoutGroup, Instruction, SocketFilter};
+pub use stop::Stop;
 pub use worker::{LiveSink, Worker};
 
 use crate::source::Frame;
@@ -89,6 +92,11 @@ pub trait Backend: Send {
     /// # Errors
     /// When reading fails for good. An interface that goes down is no error.
     fn block(&mut self, take: &mut dyn FnMut(&LiveFrame<'_>)) -> Result<usize, LiveError>;
+
+    /// Whether so much waits that frames will soon be lost when nobody takes them. `true` also where that cannot be told.
+    fn is_pressed(&mut self) -> bool {
+        true
+    }
 
     /// Looks after what may have changed outside (an interface that went away or came again); called a few times a second.
     ///

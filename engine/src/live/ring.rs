@@ -19,8 +19,8 @@ use crate::source::{Frame, LinkType};
 
 /// Bytes of a block: room for the largest frames (BIG TCP hands over more than 64 KiB), and for a thousand small ones.
 const BLOCK_BYTES: usize = 1 << 20;
-/// A block that is not full is handed over after this time.
-const RETIRE_MS: u32 = 40;
+/// A block that is not full is handed over after this time. Each costs a turn of three threads, and makes records late by as much.
+const RETIRE_MS: u32 = 100;
 /// Where `struct sockaddr_ll` stands behind the header of a frame (TPACKET_ALIGN of its size).
 const ADDRESS_AT: usize = size_of::<libc::tpacket3_hdr>().next_multiple_of(16);
 
@@ -102,6 +102,11 @@ impl Ring {
     /// Whether the next block is ours.
     pub(super) fn is_ready(&self) -> bool {
         self.status(self.next).load(Acquire) & libc::TP_STATUS_USER != 0
+    }
+
+    /// Whether three quarters of the blocks wait to be read.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.status(self.next + self.size.blocks * 3 / 4).load(Acquire) & libc::TP_STATUS_USER != 0
     }
 
     /// Walks over the next block and gives it back; returns how many frames it had. Zero: it is not ours yet.

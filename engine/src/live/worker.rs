@@ -4,17 +4,15 @@
 //! lines are quiet, so that what waits for something that never comes is given up.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Acquire},
-    },
+    os::fd::AsFd,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    Backend, LiveError, LiveFrame, LiveStatistics,
+    Backend, LiveError, LiveFrame, LiveStatistics, Stop,
     bpf::{BodyNotes, HttpFilter},
 };
 use crate::{
@@ -23,12 +21,14 @@ use crate::{
     shard::{Ends, RecordSink, Shard},
 };
 
-/// Longest wait for frames: a stop is heard within it.
-const WAIT: Duration = Duration::from_millis(50);
-/// How often counts are told and interfaces looked after.
+/// How often counts are told and interfaces looked after; so long, too, frames are waited for at most.
 const CHORES: Duration = Duration::from_millis(200);
-/// Frames this old have been handed over by every backend (blocks are after 40 ms at most).
+/// While room for records is waited for, the rings are looked at this often.
+const ROOM: Duration = Duration::from_millis(5);
+/// Frames this old have been handed over by every backend (blocks are after 100 ms at most).
 const SETTLED: Duration = Duration::from_millis(500);
+/// The last block is waited for in steps of this.
+const LAST_BLOCK: Duration = Duration::from_millis(50);
 /// What still waits at a stop gets this long.
 const LAST_BLOCKS: Duration = Duration::from_secs(2);
 /// Blocks in a row before records are handed over and chores are looked at.
@@ -38,6 +38,11 @@ const BLOCKS: usize = 16;
 pub trait LiveSink: RecordSink {
     /// Hands over what has gathered.
     fn flush(&mut self);
+
+    /// Waits until there is room for the records of some blocks, so long at most; whether there is.
+    fn wait_for_room(&mut self, _most: Duration) -> bool {
+        true
+    }
 
     /// What is to be stored from now on: bodies by policy, and responses at all.
     fn policy(&self) -> Option<(BodyPolicy, bool)> {
@@ -87,11 +92,12 @@ impl<S: LiveSink> Worker<S> {
     }
 
     /// Works until `stop`, then reads what the kernel has already taken, and ends all flows. Blocks.
-    pub fn run(mut self, stop: &AtomicBool) {
+    pub fn run(mut self, stop: &Stop) {
         let mut chores = Instant::now();
-        while !stop.load(Acquire) {
+        while !stop.is_stopped() {
             let mut taken = false;
             for _ in 0..BLOCKS {
+                self.make_room();
                 if self.round() == 0 {
                     break;
                 }
@@ -105,11 +111,18 @@ impl<S: LiveSink> Worker<S> {
                 chores = Instant::now();
                 self.chores();
             }
-            if !taken && self.wait() {
+            if !taken && self.wait(Some(stop), CHORES.saturating_sub(chores.elapsed())) {
                 self.idle();
             }
         }
         self.end();
+    }
+
+    /// Frames can wait in their rings a while, records for which there is no room are lost: it waits for room until a ring fills.
+    fn make_room(&mut self) {
+        while !self.sink.wait_for_room(Duration::ZERO) && !self.lines.iter_mut().any(|line| line.is_pressed()) {
+            let _ = self.sink.wait_for_room(ROOM);
+        }
     }
 
     /// The next block of each line; returns how many frames came.
@@ -145,15 +158,16 @@ impl<S: LiveSink> Worker<S> {
         frames
     }
 
-    /// Waits for frames; whether none came in time.
-    fn wait(&mut self) -> bool {
+    /// Waits for frames or a stop, so long at most; whether neither came.
+    fn wait(&mut self, stop: Option<&Stop>, most: Duration) -> bool {
         let mut descriptors: Vec<PollFd<'_>> = self
             .lines
             .iter()
             .filter_map(|line| line.descriptor())
+            .chain(stop.map(AsFd::as_fd))
             .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN | PollFlags::ERR))
             .collect();
-        let wait = Timespec { tv_sec: 0, tv_nsec: WAIT.as_nanos() as _ };
+        let wait = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos().into() };
         let is_quiet = poll(&mut descriptors, Some(&wait)).unwrap_or(0) == 0;
         if descriptors.iter().any(|one| one.revents().contains(PollFlags::ERR)) {
             // An interface went down: the error stays until it is looked at.
@@ -194,11 +208,17 @@ impl<S: LiveSink> Worker<S> {
         self.lines.iter_mut().for_each(|line| line.close_intake());
         let deadline = Instant::now() + LAST_BLOCKS;
         loop {
-            while self.round() > 0 {}
+            loop {
+                // No more frames are let in: none is lost meanwhile.
+                while !self.sink.wait_for_room(LAST_BLOCK) {}
+                if self.round() == 0 {
+                    break;
+                }
+            }
             if self.lines.iter_mut().all(|line| line.is_drained()) || Instant::now() > deadline {
                 break;
             }
-            self.wait();
+            self.wait(None, LAST_BLOCK);
         }
         self.shard.finish(&mut self.sink);
         self.sink.flush();
@@ -253,5 +273,89 @@ impl LiveStatistics {
         self.freezes += other.freezes;
         self.downs += other.downs;
         self.interface_dropped += other.interface_dropped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use super::*;
+    use crate::{
+        pipeline::{Budget, Ids},
+        record::Record,
+        shard::ShardOptions,
+    };
+
+    /// A line that is pressed, or not.
+    struct Pressed(bool);
+
+    impl Backend for Pressed {
+        fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+
+        fn block(&mut self, _take: &mut dyn FnMut(&LiveFrame<'_>)) -> Result<usize, LiveError> {
+            Ok(0)
+        }
+
+        fn is_pressed(&mut self) -> bool {
+            self.0
+        }
+
+        fn close_intake(&mut self) {}
+
+        fn statistics(&mut self) -> LiveStatistics {
+            LiveStatistics::default()
+        }
+    }
+
+    /// A sink that has room when it was asked so often.
+    struct Later {
+        asked: usize,
+        room_after: usize,
+    }
+
+    impl RecordSink for Later {
+        fn record(&mut self, _record: Record) {}
+    }
+
+    impl LiveSink for Later {
+        fn flush(&mut self) {}
+
+        fn wait_for_room(&mut self, _most: Duration) -> bool {
+            self.asked += 1;
+            self.asked > self.room_after
+        }
+
+        fn failed(&mut self, _error: &LiveError) {}
+    }
+
+    fn asked(pressed: &[bool]) -> usize {
+        let lines = pressed.iter().map(|pressed| Box::new(Pressed(*pressed)) as Box<dyn Backend>).collect();
+        let shard = Shard::new(&ShardOptions::default(), Arc::new(Ids::default()), Budget::new(1 << 20));
+        let mut worker = Worker::new(lines, shard, Later { asked: 0, room_after: 9 }, Arc::default());
+        worker.make_room();
+        worker.sink.asked
+    }
+
+    #[test]
+    fn room_is_waited_for_while_no_ring_fills() {
+        assert!(asked(&[false, false]) > 9, "until there is room");
+        assert_eq!(asked(&[false, true]), 1, "frames would be lost");
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_frames() {
+        let stop = Arc::new(Stop::new().expect("a descriptor"));
+        let shard = Shard::new(&ShardOptions::default(), Arc::new(Ids::default()), Budget::new(1 << 20));
+        let mut worker = Worker::new(Vec::new(), shard, Later { asked: 0, room_after: 0 }, Arc::default());
+        assert!(worker.wait(Some(&stop), Duration::from_millis(1)), "nothing came");
+        let waiting = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || worker.wait(Some(&stop), Duration::from_secs(9))
+        });
+        stop.stop();
+        assert!(stop.is_stopped() && !waiting.join().expect("no panic"), "heard");
     }
 }

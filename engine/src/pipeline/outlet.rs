@@ -4,7 +4,7 @@
 //! A batch goes when it is big enough ([`Outlet::push`]) or when the owner says so
 //! ([`Outlet::flush`], at least every flush interval).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::queue::{Batch, Refused, Sender};
 use crate::{
@@ -92,6 +92,12 @@ impl Outlet {
                 None
             }
         }
+    }
+
+    /// Waits until at least half of the queue is free, so long at most; whether it is.
+    #[must_use]
+    pub fn wait_for_room(&self, most: Duration) -> bool {
+        self.sender.wait_for_room(most)
     }
 
     /// What is needed to hand over a returned batch without borrowing the outlet while it waits.

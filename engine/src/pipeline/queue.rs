@@ -31,10 +31,18 @@ struct Shared {
     filled: Event,
     /// Notified when a batch went out, or the receiver went.
     drained: Event,
+    /// Notified when a batch went out and at least half of the queue is free.
+    eased: Event,
     senders: AtomicUsize,
     closed: AtomicBool,
     /// Whether the receiver is to stop waiting once.
     interrupted: AtomicBool,
+}
+
+impl Shared {
+    fn is_half_free(&self) -> bool {
+        self.batches.len() <= self.batches.capacity() / 2
+    }
 }
 
 /// A queue of at most `capacity` batches.
@@ -44,6 +52,7 @@ pub fn queue(capacity: usize) -> (Sender, Receiver) {
         batches: ArrayQueue::new(capacity.max(1)),
         filled: Event::new(),
         drained: Event::new(),
+        eased: Event::new(),
         senders: AtomicUsize::new(1),
         closed: AtomicBool::new(false),
         interrupted: AtomicBool::new(false),
@@ -123,6 +132,21 @@ impl Sender {
         }
     }
 
+    /// Waits until at least half of the queue is free, so long at most; whether it is. A receiver that is gone is no
+    /// reason to wait: who sends hears of it.
+    #[must_use]
+    pub fn wait_for_room(&self, most: Duration) -> bool {
+        let has_room = || self.shared.is_half_free() || self.shared.closed.load(Ordering::Acquire);
+        let deadline = Instant::now() + most;
+        while !has_room() {
+            listener!(self.shared.eased => eased);
+            if !has_room() && eased.wait_deadline(deadline).is_none() {
+                return has_room();
+            }
+        }
+        true
+    }
+
     /// Batches waiting.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -194,6 +218,9 @@ impl Receiver {
     pub fn try_recv(&self) -> Option<Batch> {
         let batch = self.shared.batches.pop()?;
         self.shared.drained.notify(1);
+        if self.shared.is_half_free() {
+            self.shared.eased.notify(usize::MAX);
+        }
         Some(batch)
     }
 
@@ -235,6 +262,7 @@ impl Drop for Receiver {
         self.shared.closed.store(true, Ordering::Release);
         while self.shared.batches.pop().is_some() {}
         self.shared.drained.notify(usize::MAX);
+        self.shared.eased.notify(usize::MAX);
     }
 }
 
@@ -297,6 +325,26 @@ mod tests {
         for thread in threads {
             thread.join().expect("sender ends");
         }
+    }
+
+    #[test]
+    fn half_of_the_queue_can_be_waited_for() {
+        let (sender, receiver) = queue(4);
+        for id in 0..3 {
+            assert!(sender.wait_for_room(Duration::ZERO));
+            sender.try_send(batch(id)).expect("room");
+        }
+        assert!(!sender.wait_for_room(Duration::ZERO), "three of four");
+        let waiting = std::thread::spawn({
+            let sender = sender.clone();
+            move || sender.wait_for_room(Duration::from_secs(600))
+        });
+        assert!(receiver.try_recv().is_some());
+        assert!(waiting.join().expect("no panic"));
+        sender.try_send(batch(3)).expect("room");
+        let waiting = std::thread::spawn(move || sender.wait_for_room(Duration::from_secs(600)));
+        drop(receiver);
+        assert!(waiting.join().expect("ends"), "nothing to wait for");
     }
 
     #[test]

@@ -186,6 +186,11 @@ impl XdpSocket {
         self.received.producer().load(Acquire).wrapping_sub(self.received.consumer().load(Relaxed))
     }
 
+    /// Whether three quarters of the buffers hold frames that wait.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.waiting() as usize > self.buffers.len / BUFFER / 4 * 3
+    }
+
     /// Hands over up to `most` descriptors, then gives their buffers back.
     pub(super) fn receive(&mut self, most: usize, take: &mut dyn FnMut(Descriptor<'_>)) {
         let begin = self.received.consumer().load(Relaxed);

@@ -192,6 +192,10 @@ impl Backend for XdpLine {
         Ok(frames)
     }
 
+    fn is_pressed(&mut self) -> bool {
+        self.socket.is_nearly_full()
+    }
+
     fn maintain(&mut self) -> Result<(), LiveError> {
         match interface_index(&self.name) {
             Ok(index) if index == self.interface => Ok(()),

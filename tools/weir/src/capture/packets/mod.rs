@@ -2,7 +2,7 @@
 //!
 //! - [`kernel`]: eBPF programs, and who knows the processes of this host.
 //! - [`save`]: raw packets beside the session.
-//! - [`sink`]: one thread's records into the recorder; it never waits, a ring does not either.
+//! - [`sink`]: one thread's records into the recorder.
 //! - here: what is asked for, the backends opened for it, and the threads that read them.
 //!
 //! In: flags. Out: one thread a shard, each with a backend on every interface.
@@ -13,10 +13,7 @@ mod sink;
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Release},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -25,8 +22,8 @@ use weir_engine::{
     filter::FilterSet,
     ledger::{Layer, Ledger},
     live::{
-        Backend, FanoutGroup, Line, LineOptions, LiveError, PcapLine, PcapOptions, RingSize, SocketFilter, Worker,
-        XdpLine, classic,
+        Backend, FanoutGroup, Line, LineOptions, LiveError, PcapLine, PcapOptions, RingSize, SocketFilter, Stop,
+        Worker, XdpLine, classic,
     },
     pipeline::{Budget, Ids, Outlet, Reservation},
     shard::{Shard, ShardOptions},
@@ -176,7 +173,7 @@ impl Opened {
         // The rings are part of the budget; where they pass a small one it grants what it has.
         let mut memory = budget.empty();
         let _ = memory.grow(options.ring().bytes() * options.shards * options.interfaces.len());
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(Stop::new().context("packets could not be stopped again")?);
         let counters = Arc::clone(outlet.counters());
         let shard_options = options.shard(keep);
         let save = save.map(|(folder, filters)| SavePlan::new(folder, filters, options.held_bytes()).map(Arc::new));
@@ -240,7 +237,7 @@ fn open(
 /// The threads that read packets.
 #[derive(Debug)]
 pub(crate) struct Packets {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
     save: Option<Arc<SavePlan>>,
     _memory: Reservation,
@@ -256,7 +253,7 @@ impl Packets {
 
     /// Takes what the kernel has already, ends all flows, and hands the last records over. Blocks.
     pub(super) fn stop(self) -> Result<()> {
-        self.stop.store(true, Release);
+        self.stop.stop();
         let mut outcome = Ok(());
         for thread in self.threads {
             if thread.join().is_err() {

@@ -1,8 +1,9 @@
-//! One thread's records into the recorder. Packets cannot be slowed down: when the queue is full they are shed with a count.
+//! One thread's records into the recorder. Packets cannot be slowed down: they wait in their ring a while, and when that fills
+//! and the queue is full, records are shed with a count.
 //!
 //! In: records, in the order they end. Out: batches in the queue.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use weir_engine::{
     http::BodyPolicy,
@@ -65,6 +66,10 @@ impl LiveSink for Sink {
         if let Some(saver) = &mut self.saver {
             saver.frame(frame, ends);
         }
+    }
+
+    fn wait_for_room(&mut self, most: Duration) -> bool {
+        self.outlet.wait_for_room(most)
     }
 
     fn policy(&self) -> Option<(BodyPolicy, bool)> {
