@@ -118,3 +118,59 @@ pub(super) fn cells(row: ExchangeRow) -> Vec<Cell> {
         row.duration_us.map_or_else(|| "–".to_owned(), units::duration_us).into(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_engine::{
+        ledger::Counters,
+        pipeline::{Ids, Outlet, WhenFull, queue},
+        record::{Body, Exchange, Fault, Headers, Record, Timings, Url},
+    };
+    use weir_storage::{Recorder, RecorderOptions};
+
+    use super::*;
+
+    /// An exchange in which everything that a listing shows has a value, and one that failed.
+    fn exchanges() -> [Exchange; 2] {
+        let exchange = Exchange {
+            started_us: 1_700_000_000_123_456,
+            method: "REPORT".into(),
+            url: Url::parse("http://shown.example:8080/a/b?c=d".into()).expect("parses"),
+            status: Some(418),
+            response_headers: Headers::from_pairs([("content-type", "image/png")]),
+            response_body: Body::stored(b"twelve bytes".to_vec().into()),
+            timings: Timings { duration_us: Some(345), ..Timings::default() },
+            ..Exchange::default()
+        };
+        let failed = Exchange { status: None, error: Some(Fault::ServerTimeout), ..Exchange::default() };
+        [exchange, failed]
+    }
+
+    #[test]
+    fn a_listing_reads_what_it_shows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home::at(folder.path());
+        let (sender, receiver) = queue(4);
+        let counters = Arc::new(Counters::default());
+        let mut outlet = Outlet::new(sender, Arc::clone(&counters), WhenFull::Wait);
+        let options = RecorderOptions::new(home.clone(), "proxy");
+        let recorder = Recorder::start(options, receiver, counters, Arc::new(Ids::default())).expect("starts");
+        for exchange in exchanges() {
+            assert!(outlet.push(Record::Exchange(Box::new(exchange))).is_none());
+        }
+        drop(outlet);
+        let session = Session::open(&home, recorder.finish().expect("recorded"));
+        let listing = |columns| -> Vec<String> {
+            let query = RequestsQuery { columns, ..RequestsQuery::default() };
+            session.requests(&query).expect("rows").map(|row| format!("{:?}", cells(row))).collect()
+        };
+        let (shown, all) = (listing(Some(SHOWN.to_vec())), listing(None));
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown, all, "a column is missing in SHOWN");
+        for text in ["REPORT", "418", "shown.example", "/a/b?c=d", "image/png", "12 B", "server_timeout"] {
+            assert!(all.concat().contains(text), "{text} is not in {all:?}");
+        }
+    }
+}
