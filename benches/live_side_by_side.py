@@ -128,6 +128,7 @@ def main():
     tools = {
         "weir, ring": lambda: Weir(pair, ["--backend", "af_packet"], arguments.memory),
         "weir, ring, 2 shards": lambda: Weir(pair, ["--shards", "2"], arguments.memory),
+        "weir, AF_XDP": lambda: Weir(pair, ["--backend", "af_xdp"], arguments.memory),
         "weir, libpcap": lambda: Weir(pair, ["--backend", "pcap"], arguments.memory),
     }
     for name, tool in (("tcpdump", Tcpdump), ("tshark", Tshark)):

@@ -23,6 +23,8 @@ use crate::{
 
 /// How often counts are told and interfaces looked after; so long, too, frames are waited for at most.
 const CHORES: Duration = Duration::from_millis(200);
+/// Records are gathered so long before they are handed over: each time costs a turn of another thread.
+const GATHER: Duration = Duration::from_millis(25);
 /// While room for records is waited for, the rings are looked at this often.
 const ROOM: Duration = Duration::from_millis(5);
 /// Frames this old have been handed over by every backend (blocks are after 100 ms at most).
@@ -31,7 +33,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 const LAST_BLOCK: Duration = Duration::from_millis(50);
 /// What still waits at a stop gets this long.
 const LAST_BLOCKS: Duration = Duration::from_secs(2);
-/// Blocks in a row before records are handed over and chores are looked at.
+/// Blocks in a row before the clock is looked at.
 const BLOCKS: usize = 16;
 
 /// Where a worker's records go.
@@ -93,7 +95,9 @@ impl<S: LiveSink> Worker<S> {
 
     /// Works until `stop`, then reads what the kernel has already taken, and ends all flows. Blocks.
     pub fn run(mut self, stop: &Stop) {
-        let mut chores = Instant::now();
+        let (mut chores, mut flushed) = (Instant::now(), Instant::now());
+        // Whether something was taken since the last flush.
+        let mut holds = false;
         while !stop.is_stopped() {
             let mut taken = false;
             for _ in 0..BLOCKS {
@@ -103,15 +107,21 @@ impl<S: LiveSink> Worker<S> {
                 }
                 taken = true;
             }
-            let is_due = chores.elapsed() >= CHORES;
-            if taken {
+            holds |= taken;
+            if holds && flushed.elapsed() >= GATHER {
                 self.sink.flush();
+                (flushed, holds) = (Instant::now(), false);
             }
-            if is_due {
+            if chores.elapsed() >= CHORES {
                 chores = Instant::now();
                 self.chores();
             }
-            if !taken && self.wait(Some(stop), CHORES.saturating_sub(chores.elapsed())) {
+            if taken {
+                continue;
+            }
+            let most =
+                if holds { GATHER - flushed.elapsed().min(GATHER) } else { CHORES - chores.elapsed().min(CHORES) };
+            if self.wait(Some(stop), most) && !holds {
                 self.idle();
             }
         }
