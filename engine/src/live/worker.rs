@@ -41,6 +41,9 @@ pub trait LiveSink: RecordSink {
     /// Hands over what has gathered.
     fn flush(&mut self);
 
+    /// No more frames are let in: from now on records may wait for room, none need be lost.
+    fn close(&mut self) {}
+
     /// Waits until there is room for the records of some blocks, so long at most; whether there is.
     fn wait_for_room(&mut self, _most: Duration) -> bool {
         true
@@ -216,15 +219,10 @@ impl<S: LiveSink> Worker<S> {
     /// Reads what is left, then ends everything under way.
     fn end(&mut self) {
         self.lines.iter_mut().for_each(|line| line.close_intake());
+        self.sink.close();
         let deadline = Instant::now() + LAST_BLOCKS;
         loop {
-            loop {
-                // No more frames are let in: none is lost meanwhile.
-                while !self.sink.wait_for_room(LAST_BLOCK) {}
-                if self.round() == 0 {
-                    break;
-                }
-            }
+            while self.round() > 0 {}
             if self.lines.iter_mut().all(|line| line.is_drained()) || Instant::now() > deadline {
                 break;
             }

@@ -94,6 +94,11 @@ impl Outlet {
         }
     }
 
+    /// From now on the owner can wait.
+    pub fn wait_when_full(&mut self) {
+        self.when_full = WhenFull::Wait;
+    }
+
     /// Waits until at least half of the queue is free, so long at most; whether it is.
     #[must_use]
     pub fn wait_for_room(&self, most: Duration) -> bool {
@@ -176,6 +181,17 @@ mod tests {
         assert_eq!(tally.seen, 3 * BATCH_RECORDS as u64);
         assert_eq!(tally.dropped["queue_full"], 2 * BATCH_RECORDS as u64);
         drop(receiver);
+    }
+
+    #[test]
+    fn sheds_no_more_once_it_can_wait() {
+        let (sender, _receiver) = queue(1);
+        let mut outlet = Outlet::new(sender, Arc::default(), WhenFull::Shed);
+        assert!(outlet.push(exchange()).is_none());
+        assert!(outlet.flush().is_none());
+        outlet.wait_when_full();
+        assert!(outlet.push(exchange()).is_none());
+        assert_eq!(outlet.flush().map(|batch| batch.records.len()), Some(1), "it waits");
     }
 
     #[test]

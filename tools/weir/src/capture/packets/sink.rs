@@ -68,6 +68,10 @@ impl LiveSink for Sink {
         }
     }
 
+    fn close(&mut self) {
+        self.outlet.wait_when_full();
+    }
+
     fn wait_for_room(&mut self, most: Duration) -> bool {
         self.outlet.wait_for_room(most)
     }
