@@ -53,3 +53,37 @@ pub fn header<'a>(row: &'a Value, side: &str, name: &str) -> Vec<&'a str> {
 pub fn has_flag(row: &Value, bit: u32) -> bool {
     row["flags"].as_u64().is_some_and(|flags| flags & (1 << bit) != 0)
 }
+
+/// What a row and a line of nginx's access log (`netns::Server`) have in common, sorted.
+#[must_use]
+pub fn facts(rows: &[Value], of_row: bool) -> Vec<String> {
+    let names = if of_row {
+        ["method", "path", "status", "response_size", "client"]
+    } else {
+        ["method", "uri", "status", "bytes", "client"]
+    };
+    let mut facts: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let mut fact: Vec<String> = names.iter().map(|name| row[*name].to_string().replace('"', "")).collect();
+            if of_row && row["query"].as_str().is_some_and(|query| !query.is_empty()) {
+                fact[1] = format!("{}?{}", fact[1], row["query"].as_str().unwrap_or_default());
+            }
+            // The log writes IPv6 addresses without brackets.
+            fact[4] = fact[4].replace(['[', ']'], "");
+            fact.join(" ")
+        })
+        .collect();
+    facts.sort();
+    facts
+}
+
+/// Every line of the access log is a row, and the other way round.
+///
+/// # Errors
+/// When not; the error shows both.
+pub fn ensure_same(rows: &[Value], log: &[Value]) -> Result<()> {
+    let (rows, log) = (facts(rows, true), facts(log, false));
+    ensure!(rows == log, "the session says {rows:#?}\nthe access log says {log:#?}");
+    Ok(())
+}

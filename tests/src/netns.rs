@@ -58,8 +58,8 @@ pub struct Net {
     between: Between,
     /// Addresses of the server: IPv4, IPv6.
     addresses: [&'static str; 2],
-    /// The third host's process, its name and the folder of what it says.
-    line: Option<(Process, String, TempDir)>,
+    /// What forwards on the third host, and the folder of what it says.
+    line: Option<(Process, TempDir)>,
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
@@ -102,39 +102,33 @@ impl Net {
         for host in [&net.client, &net.server] {
             ip(&["-n", host, "link", "set", "lo", "up"])?;
         }
+        if between == Between::FaultyLine {
+            ip(&["netns", "add", &net.third()])?;
+        }
         net.renew()?;
         if between == Between::FaultyLine {
-            net.put_line_between(format!("{base}-l"))?;
+            net.line = Some(net.forward()?);
         }
         Ok(net)
     }
 
-    /// Parts the pair: each host has one with a third host, which forwards between them and does harm.
-    fn put_line_between(&mut self, name: String) -> Result<()> {
-        ip(&["netns", "add", &name])?;
+    /// The host that a faulty line passes.
+    fn third(&self) -> String {
+        format!("{}-line", self.client)
+    }
+
+    /// Forwards between the hosts and does harm. What is read there must be whole frames with checksums.
+    fn forward(&self) -> Result<(Process, TempDir)> {
+        for host in [self.on_client(), self.on_server()] {
+            inside(&host, &["ethtool", "-K", INTERFACE, "tx", "off", "gso", "off", "tso", "off", "gro", "off"])?;
+        }
         let folder = TempDir::with_prefix("weir-line-")?;
         let mut command = process::command("ip");
-        command.args(["netns", "exec", &name, "python3", concat!(env!("CARGO_MANIFEST_DIR"), "/python/line.py")]);
-        command.args(["one", "other", "5"]);
-        for (host, end, number) in [(&self.client, "one", 1), (&self.server, "other", 2)] {
-            ip(&["-n", &name, "link", "add", end, "type", "veth", "peer", "name", "line", "netns", host])?;
-            ip(&["-n", &name, "link", "set", end, "up"])?;
-            let inside = |arguments: &[&str]| ip(&[&["-n", host.as_str()][..], arguments].concat());
-            if number == 1 {
-                // Both ends of it go.
-                inside(&["link", "delete", INTERFACE])?;
-            }
-            inside(&["link", "set", "line", "name", INTERFACE])?;
-            inside(&["link", "set", INTERFACE, "up"])?;
-            inside(&["address", "add", &format!("10.99.0.{number}/24"), "dev", INTERFACE])?;
-            inside(&["-6", "address", "add", &format!("fd99::{number}/64"), "dev", INTERFACE, "nodad"])?;
-            let offloads = ["ethtool", "-K", INTERFACE, "tx", "off", "gso", "off", "tso", "off", "gro", "off"];
-            self::inside(&["ip", "netns", "exec", host], &offloads)?;
-        }
+        command.args(["netns", "exec", &self.third(), "python3"]);
+        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/line.py"), "one", "other", "5"]);
         let process = Process::start("line", command, folder.path())?;
         ensure!(process.line(Duration::from_secs(20))? == "ready", "{}", process.errors());
-        self.line = Some((process, name, folder));
-        Ok(())
+        Ok((process, folder))
     }
 
     /// Ends the line between the hosts; what it did to packets.
@@ -142,7 +136,7 @@ impl Net {
     /// # Errors
     /// When there is none or it does not say.
     pub fn end_line(&mut self) -> Result<Value> {
-        let (process, _, _) = self.line.as_mut().context("there is no line between these hosts")?;
+        let (process, _) = self.line.as_mut().context("there is no line between these hosts")?;
         process.signal(Signal::TERM)?;
         Ok(serde_json::from_str(&process.line(Duration::from_secs(20))?)?)
     }
@@ -152,28 +146,40 @@ impl Net {
     /// # Errors
     /// When a step fails.
     pub fn renew(&self) -> Result<()> {
-        let pair = ["link", "add", INTERFACE, "netns", &self.client, "type", "veth", "peer", "name", INTERFACE];
-        ip(&[&pair[..], &["netns", &self.server]].concat())?;
+        let pair = |end: &str, host: &str, other: &str| {
+            ip(&["link", "add", end, "netns", host, "type", "veth", "peer", "name", INTERFACE, "netns", other])
+        };
+        if self.between == Between::FaultyLine {
+            let third = self.third();
+            for (end, host) in [("one", &self.client), ("other", &self.server)] {
+                pair(end, &third, host)?;
+                ip(&["-n", &third, "link", "set", end, "up"])?;
+            }
+        } else {
+            pair(INTERFACE, &self.client, &self.server)?;
+        }
         for (host, number) in [(&self.client, 1), (&self.server, 2)] {
             let inside = |arguments: &[&str]| ip(&[&["-n", host.as_str()][..], arguments].concat());
             inside(&["link", "set", INTERFACE, "up"])?;
             let (own, other) = (format!("10.98.0.{number}"), format!("10.98.0.{}", 3 - number));
-            match self.between {
-                Between::Veth | Between::FaultyLine => {}
+            let device = match self.between {
+                Between::Veth | Between::FaultyLine => INTERFACE,
                 Between::Vlan => {
                     inside(&["link", "add", "link", INTERFACE, "name", "inner", "type", "vlan", "id", "7"])?;
+                    "inner"
                 }
                 Between::Vxlan => {
                     inside(&["address", "add", &format!("{own}/24"), "dev", INTERFACE])?;
                     let tunnel = ["link", "add", "inner", "type", "vxlan", "id", "7", "dstport", "4789"];
                     inside(&[&tunnel[..], &["local", &own, "remote", &other, "dev", INTERFACE]].concat())?;
+                    "inner"
                 }
                 Between::Gre => {
                     inside(&["address", "add", &format!("{own}/24"), "dev", INTERFACE])?;
                     inside(&["link", "add", "inner", "type", "gretap", "local", &own, "remote", &other])?;
+                    "inner"
                 }
-            }
-            let device = if matches!(self.between, Between::Veth | Between::FaultyLine) { INTERFACE } else { "inner" };
+            };
             inside(&["link", "set", device, "up"])?;
             inside(&["address", "add", &format!("10.99.0.{number}/24"), "dev", device])?;
             inside(&["-6", "address", "add", &format!("fd99::{number}/64"), "dev", device, "nodad"])?;
@@ -258,8 +264,8 @@ fn inside(host: &[&str], line: &[&str]) -> Result<String> {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        let line = self.line.take().map(|(_, name, _)| name);
-        for host in [Some(&self.client), Some(&self.server), line.as_ref()].into_iter().flatten() {
+        let third = (self.between == Between::FaultyLine).then(|| self.third());
+        for host in [Some(&self.client), Some(&self.server), third.as_ref()].into_iter().flatten() {
             // With the last process in it the namespace goes, and its interfaces with it.
             let _ = ip(&["netns", "delete", host]);
         }

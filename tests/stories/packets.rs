@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use weir_tests::{
     Home, Weir,
+    checks::{ensure_same, facts},
     netns::{Between, INTERFACE, Net, PORT, Server, can_run},
     process,
     weir::{Stopped, ensure_balanced},
@@ -46,35 +47,6 @@ fn stop(weir: Weir) -> Result<Value> {
     Ok(last)
 }
 
-/// What a row and a line of the access log have in common.
-fn facts(rows: &[Value], of_row: bool) -> Vec<String> {
-    let names = if of_row {
-        ["method", "path", "status", "response_size", "client"]
-    } else {
-        ["method", "uri", "status", "bytes", "client"]
-    };
-    let mut facts: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let mut fact: Vec<String> = names.iter().map(|name| row[*name].to_string().replace('"', "")).collect();
-            if of_row && row["query"].as_str().is_some_and(|query| !query.is_empty()) {
-                fact[1] = format!("{}?{}", fact[1], row["query"].as_str().unwrap_or_default());
-            }
-            // The log writes IPv6 addresses without brackets.
-            fact[4] = fact[4].replace(['[', ']'], "");
-            fact.join(" ")
-        })
-        .collect();
-    facts.sort();
-    facts
-}
-
-fn ensure_same(rows: &[Value], log: &[Value]) -> Result<()> {
-    let (rows, log) = (facts(rows, true), facts(log, false));
-    ensure!(rows == log, "the session says {rows:#?}\nthe access log says {log:#?}");
-    Ok(())
-}
-
 /// Captures everything that is fetched, and compares; the packets seen, or nothing where the line cannot be had.
 fn records_what_was_answered(between: Between, arguments: &[&str], prepare: &[&[&str]]) -> Result<Option<u64>> {
     let Some(net) = Net::if_possible(between)? else { return Ok(None) };
@@ -89,16 +61,22 @@ fn records_what_was_answered(between: Between, arguments: &[&str], prepare: &[&[
             }
         }
     }
-    let server = Server::start(&net, &SIZES)?;
+    let last = compare(&net, &net.on_server(), arguments).with_context(|| format!("{between:?} {prepare:?}"))?;
+    Ok(last["ledger"]["packets"]["seen"].as_u64())
+}
+
+/// Fetches everything while a host captures; what the access log says is what the session says.
+fn compare(net: &Net, host: &[&str], arguments: &[&str]) -> Result<Value> {
+    let server = Server::start(net, &SIZES)?;
     let home = Home::new()?;
-    let weir = capture(&net, &home, arguments)?;
+    let weir = Weir::start_behind(host, &home, &[&["--no-proxy"], arguments].concat())?;
     let session = weir.session().to_owned();
-    fetch_everything(&net)?;
+    fetch_everything(net)?;
     let last = stop(weir)?;
     let rows = home.requests(&session)?;
-    ensure_same(&rows, &server.stop()?).with_context(|| format!("{between:?} {arguments:?} {prepare:?} {last}"))?;
+    ensure_same(&rows, &server.stop()?).with_context(|| format!("{arguments:?} {last}"))?;
     ensure!(rows.iter().all(|row| row["source"] == "packets" && row["error"].is_null()), "{rows:#?}");
-    Ok(last["ledger"]["packets"]["seen"].as_u64())
+    Ok(last)
 }
 
 #[test]
@@ -170,17 +148,9 @@ fn over_a_line_of_our_own_that_does_harm() -> Result<()> {
     }
     for (is_client, backend) in [(false, "af_packet"), (true, "af_packet"), (true, "pcap")] {
         let mut net = Net::new(Between::FaultyLine)?;
-        let server = Server::start(&net, &SIZES)?;
-        let home = Home::new()?;
         let host = if is_client { net.on_client() } else { net.on_server() };
-        let arguments = ["--no-proxy", "--interface", INTERFACE, "--backend", backend];
-        let weir = Weir::start_behind(&host, &home, &arguments)?;
-        let session = weir.session().to_owned();
-        fetch_everything(&net)?;
-        let last = stop(weir)?;
-        let (rows, harm) = (home.requests(&session)?, net.end_line()?);
-        ensure_same(&rows, &server.stop()?).with_context(|| format!("{is_client} {backend} {harm} {last}"))?;
-        ensure!(rows.iter().all(|row| row["error"].is_null()), "{rows:#?}");
+        let last = compare(&net, &host, &["--interface", INTERFACE, "--backend", backend])?;
+        let harm = net.end_line()?;
         for what in ["lost", "doubled", "overtaken"] {
             ensure!(harm[what].as_u64() > Some(10), "{harm}");
         }

@@ -44,9 +44,8 @@ pub struct PcapLine {
     counted: LiveStatistics,
     /// What the handle that is open received and dropped, and what its interface dropped; libpcap counts from its beginning.
     told: [u64; 3],
-    /// Frames received since then, and of these, those that were taken or dropped.
-    received: u64,
-    done: u64,
+    /// Frames received by then and not dropped, less those taken.
+    waiting: i64,
     /// Bytes of all frames taken.
     bytes: u64,
     /// When nothing more was to be let in, as an instant and as a time of packets.
@@ -65,8 +64,7 @@ impl PcapLine {
             open: Some(open),
             counted: LiveStatistics::default(),
             told: [0; 3],
-            received: 0,
-            done: 0,
+            waiting: 0,
             bytes: 0,
             closed: None,
         })
@@ -76,7 +74,7 @@ impl PcapLine {
     fn away(&mut self) {
         self.count();
         self.open = None;
-        (self.told, self.received, self.done) = ([0; 3], 0, 0);
+        (self.told, self.waiting) = ([0; 3], 0);
         self.counted.downs += 1;
     }
 
@@ -86,8 +84,8 @@ impl PcapLine {
         // The counters have 32 bits.
         let more = [0, 1, 2].map(|at| u64::from((now[at] as u32).wrapping_sub(self.told[at] as u32)));
         self.told = now;
-        self.received += more[0];
-        self.done += more[1];
+        // What was received holds what was dropped.
+        self.waiting += more[0] as i64 - more[1] as i64;
         self.counted.dropped += more[1];
         self.counted.interface_dropped += more[2];
     }
@@ -145,7 +143,7 @@ impl Backend for PcapLine {
             take(&LiveFrame { frame, vlan: None, interface: 0, is_loopback_copy: false });
         });
         self.counted.taken += taken as u64;
-        self.done += taken as u64;
+        self.waiting -= taken as i64;
         self.bytes += bytes;
         match outcome {
             Ok(_) | Err(Error::TimeoutExpired) => {}
@@ -160,7 +158,7 @@ impl Backend for PcapLine {
     fn is_pressed(&mut self) -> bool {
         self.count();
         let mean = self.bytes / self.counted.taken.max(1) + FRAME_HEADER;
-        self.received.saturating_sub(self.done) * mean > self.options.buffer as u64 / 4 * 3
+        self.waiting.max(0) as u64 * mean > self.options.buffer as u64 / 4 * 3
     }
 
     fn maintain(&mut self) -> Result<(), LiveError> {

@@ -94,9 +94,7 @@ pub trait Backend: Send {
     fn block(&mut self, take: &mut dyn FnMut(&LiveFrame<'_>)) -> Result<usize, LiveError>;
 
     /// Whether so much waits that frames will soon be lost when nobody takes them. `true` also where that cannot be told.
-    fn is_pressed(&mut self) -> bool {
-        true
-    }
+    fn is_pressed(&mut self) -> bool;
 
     /// Looks after what may have changed outside (an interface that went away or came again); called a few times a second.
     ///

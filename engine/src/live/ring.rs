@@ -106,7 +106,7 @@ impl Ring {
 
     /// Whether three quarters of the blocks wait to be read.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.status(self.next + self.size.blocks * 3 / 4).load(Acquire) & libc::TP_STATUS_USER != 0
+        self.status(self.next + self.size.blocks * 3 / 4 - 1).load(Acquire) & libc::TP_STATUS_USER != 0
     }
 
     /// Walks over the next block and gives it back; returns how many frames it had. Zero: it is not ours yet.

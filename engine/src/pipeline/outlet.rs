@@ -26,7 +26,7 @@ pub enum WhenFull {
     /// Wait: clients are slowed down (the proxy's default).
     #[default]
     Wait,
-    /// Drop the batch and count it as `queue_full` (`--shed`; always on the packet path).
+    /// Drop the batch and count it as `queue_full` (`--shed`; on the packet path until its stop).
     Shed,
 }
 

@@ -137,6 +137,9 @@ impl Sender {
     #[must_use]
     pub fn wait_for_room(&self, most: Duration) -> bool {
         let has_room = || self.shared.is_half_free() || self.shared.closed.load(Ordering::Acquire);
+        if has_room() {
+            return true;
+        }
         let deadline = Instant::now() + most;
         while !has_room() {
             listener!(self.shared.eased => eased);
